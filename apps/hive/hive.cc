@@ -76,8 +76,8 @@ Status Hive::start() {
     front_.router().demand(
         [check = colony::CallerCheck()](const service::Context& c) mutable { return check(c.request); });
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
-  if (!options_.queen_url.empty()) {
-    LLORCH_TRY(const service::Peer queen, service::make_peer(options_.queen_url));
+  for (const std::string& url : queens_.given()) {
+    LLORCH_TRY(const service::Peer queen, service::make_peer(url));
     LLORCH_OK(service::check_plain_http(queen.base, options_.insecure_http));
   }
   if (const auto flaw = security::check_identifier(options_.hive_id, 64))
@@ -99,6 +99,7 @@ Status Hive::start() {
   queen_seen_ = net::Clock::now();
   log(Level::kInfo, "startup", fmt::format("{} listens on {}", options_.hive_id, front_.url()),
       {{"hive_id", options_.hive_id}, {"port", front_.port()}});
+  remember_queens();
   node_token_ = options_.node_token;
   if (const std::string kept = options_.data_dir + "/node-token";
       node_token_.empty() && access(kept.c_str(), F_OK) == 0) {
@@ -243,7 +244,7 @@ Procedure probe_worker(FlowPtr flow, Hive& hive, WorkerPtr w) {
 }  // namespace
 
 void Hive::tell_failed(const WorkerProcess& w) {
-  if (options_.queen_url.empty()) return;
+  if (!queens_.any()) return;
   const auto peer = queen_peer();
   const boost::json::object body{{"hive_id", options_.hive_id},
                                  {"worker_id", w.facts.worker_id},
@@ -329,132 +330,6 @@ Status Hive::worker_beat(const boost::json::object& body) {
     beat();
   }
   return {};
-}
-
-Result<service::Peer> Hive::queen_peer() const {
-  return service::make_peer(options_.queen_url, node_token_.empty() ? front_.token() : node_token_,
-                            security::queen_tls_name());
-}
-
-std::string Hive::tls_name() const {
-  return security::DaemonName{security::DaemonKind::kHive, options_.hive_id}.tls_name();
-}
-
-net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const {
-  net::ClientRequest call;
-  call.method = "POST";
-  call.url = net::parse_url(options_.queen_url).value().below(path);
-  call.tls_name = security::queen_tls_name();
-  call.headers.add("Content-Type", "application/json");
-  call.body = std::move(body);
-  return call;
-}
-
-namespace {
-
-/// Shows the one-time token and keeps what comes for it; files are read and written on their own thread.
-Procedure join_colony(FlowPtr flow, Hive& hive, std::string body, std::function<void(Result<std::string>)> done) {
-  auto read = [file = hive.options().join_token_file] { return security::read_secret_file(file); };
-  const auto token = co_await service::in_background(flow, hive.files(), read, hive.options().join_token_file);
-  if (!token) co_return done(std::unexpected(token.error()));
-  if (!*token) co_return done(std::unexpected(token->error()));
-  const auto queen = service::make_peer(hive.options().queen_url, parse_join_token(**token).secret);
-  if (!queen) co_return done(std::unexpected(queen.error()));
-  const service::Asked request("POST", "/v1/hive/join", std::move(body));
-  const auto answer = co_await service::ask(flow, *queen, request);
-  if (!answer) co_return done(std::unexpected(answer.error()));
-  if (const Status s = service::check(*answer); !s) co_return done(std::unexpected(s.error()));
-  const auto* o = answer->body.if_object();
-  const auto node_token = o ? json::find_text(*o, "node_token") : std::nullopt;
-  if (!node_token) co_return done(fail(ErrorCode::kInternal, "the queen's answer lacks node_token"));
-  auto keep = [kept = hive.options().data_dir + "/node-token", used = hive.options().join_token_file,
-               text = *node_token]() -> Result<std::string> {
-    LLORCH_OK(security::write_secret_file(kept, text));
-    std::error_code problem;
-    std::filesystem::remove(used, problem);
-    return text;
-  };
-  auto kept = co_await service::in_background(flow, hive.database(), keep);
-  done(kept ? *std::move(kept) : Result<std::string>(std::unexpected(kept.error())));
-}
-
-}  // namespace
-
-void Hive::join() {
-  const boost::json::object body{{"hive_id", options_.hive_id}, {"token", front_.token()}, {"url", front_.url()}};
-  join_colony(gate_.flow(), *this, boost::json::serialize(body), [this](Result<std::string> node_token) {
-    if (stopping_) return;
-    if (!node_token) {
-      log(Level::kError, "join_failed", node_token.error().message, {{"code", name(node_token.error().code)}});
-      return shutdown("it cannot join");
-    }
-    node_token_ = *std::move(node_token);
-    log(Level::kInfo, "joined", fmt::format("{} belongs to the colony of {}", options_.hive_id, options_.queen_url));
-    beat();
-  });
-}
-
-void Hive::beat() {
-  if (options_.queen_url.empty() || stopping_) return;
-  if (beating_) {
-    beat_again_ = true;
-    return;
-  }
-  beating_ = true;
-  colony::HiveBeat b;
-  b.hive_id = options_.hive_id, b.url = front_.url(), b.version = LLORCH_VERSION;
-  colony::Capabilities c = capabilities();
-  for (colony::Device& d : c.devices) d.memory_free.reset();
-  b.revision = security::sha256_hex(boost::json::serialize(colony::to_json(c))).substr(0, 16);
-  for (const auto& [id, w] : workers_) {
-    b.workers.push_back(w->facts);
-    b.workers.back().figures = figures_of(*this, *w);
-  }
-  b.node = node_figures();
-  boost::json::object body = colony::to_json(b);
-  body["ts"] = rfc3339(wall_now());
-  net::ClientRequest call = to_queen("/v1/heartbeat", boost::json::serialize(body));
-  call.idle_timeout = std::chrono::seconds(std::max(10, options_.heartbeat_interval_s));
-  if (node_token_.empty())
-    front_.sign(call.headers);
-  else
-    call.headers.add("Authorization", "Bearer " + node_token_);
-  struct Heard {
-    int status = 0;
-    std::string answer;
-  };
-  static constexpr std::size_t kAnswerMax = 4096;
-  const auto heard = std::make_shared<Heard>();
-  beat_call_ =
-      net::start_call(loop_, std::move(call),
-                      {.on_head = [heard](int s, const net::Headers&) { heard->status = s; },
-                       .on_data =
-                           [heard](std::string_view bytes) {
-                             heard->answer += bytes.substr(0, kAnswerMax - std::min(kAnswerMax, heard->answer.size()));
-                           },
-                       .on_end = [this, heard](Status s) { beaten(heard->status, heard->answer, std::move(s)); }});
-}
-
-void Hive::beaten(int status, const std::string& answer, Status s) {
-  // A queen that refuses is there: whatever she says, the hive goes on and tries again.
-  if (status > 0) queen_seen_ = net::Clock::now();
-  if (s && status / 100 != 2) {
-    const auto parsed = json::parse(answer, "answer");
-    s = service::check({status, parsed ? *parsed : boost::json::value(), {}});
-    if (s) s = fail(ErrorCode::kIo, "the queen answered {}", status);
-  }
-  if (!s) s = std::unexpected(with_advice(s.error(), options_.hive_id));
-  standing_.heard(s);
-  beat_failures_ = s ? 0 : beat_failures_ + 1;
-  if (s) reported_ = true;
-  if (!s)
-    log(Level::kWarn, "heartbeat_failed", security::sanitize(s.error().message),
-        {{"failures", beat_failures_}, {"status", status}});
-  beating_ = false;
-  if (std::exchange(beat_again_, false)) return beat();
-  const int wait = s ? options_.heartbeat_interval_s * 1000
-                     : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
-  beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
 }
 
 std::optional<std::int64_t> Hive::stays_idle(const WorkerProcess& w) const {

@@ -19,6 +19,7 @@
 #include "hive/memory_fit.h"
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
+#include "hive/queens.h"
 #include "hive/renewal.h"
 #include "hive/standing.h"
 #include "hive/transfers.h"
@@ -35,7 +36,9 @@ namespace llorch::hive {
 
 struct HiveOptions : service::FrontOptions {
   HiveOptions() { first_port = last_port = 8600, body_bytes_max = limits::kSmallBodyBytesMax; }
-  std::string queen_url, queen_ca, hive_id, data_dir, worker_dir;
+  std::string queen_url;  // where it joins: the first of `queens`
+  std::string queens;     // URLs with commas between them; empty: it is alone
+  std::string queen_ca, hive_id, data_dir, worker_dir;
   HubOptions hub;
   int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 1, idle_stop_s = 300, first_worker_port = 8601,
       loading_timeout_s = 60, probe_interval_s = 30;
@@ -198,6 +201,9 @@ class Hive {
   /// Shows the one-time token to the queen and keeps the key that she gives for it (S-07).
   void join();
   [[nodiscard]] Result<service::Peer> queen_peer() const;
+  /// Others that share a store with her are kept for the time when she does not answer, also over a restart.
+  void learn_queens(const std::string& answer);
+  void remember_queens();
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
   /// A heartbeat was answered, or not (status 0).
   void beaten(int status, const std::string& answer, Status outcome);
@@ -225,6 +231,7 @@ class Hive {
   std::string cgroup_mount_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
+  Queens queens_{options_.queens};
   std::string node_token_;   // what the queen is shown; empty: our own token
   bool queen_only_ = false;  // from other machines: it has joined, and so do its workers (colony/caller.h)
   bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false,

@@ -67,7 +67,9 @@ int main(int argc, char** argv) {
           ->check(CLI::Range(1024, 65535))
           ->capture_default_str()
           ->envname("LLORCH_HIVE_PORT");
-  app.add_option("--queen-url", o.queen_url, "send heartbeats there")->envname("LLORCH_HIVE_QUEEN_URL");
+  app.add_option("--queen-url", o.queens,
+                 "send heartbeats there; of several, with commas between them, to one of those that answer")
+      ->envname("LLORCH_HIVE_QUEEN_URL");
   app.add_option("--queen-ca", o.queen_ca, "root certificate of her colony (PEM), when there is such a file");
   app.add_option("--hive-id", o.hive_id, "default: the host's name")->envname("LLORCH_HIVE_ID");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
@@ -108,6 +110,7 @@ int main(int argc, char** argv) {
     // A second user's queen, or one of another data directory, has a hive of her own beside the first one's.
     constexpr int kPortsTried = 100;
     o.last_port = o.first_port + (o.queen_started && port->empty() ? kPortsTried - 1 : 0);
+    o.queen_url = hive::Queens(o.queens).now();
     if (const Status s = hive::prepare(o); !s)
       exit_code = cli::report(s.error());
     else

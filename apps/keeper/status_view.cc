@@ -93,6 +93,24 @@ std::string offline_line(const boost::json::value& h) {
                      revoked && *revoked == true ? "; its certificates were revoked: it must join again" : "");
 }
 
+/// The queens that share a store with this one, and how that is.
+std::string fleet_lines(const boost::json::object& fleet) {
+  const auto is_true = [](const boost::json::value& v, const char* key) {
+    const auto* found = v.is_object() ? v.get_object().if_contains(key) : nullptr;
+    return found && *found == true;
+  };
+  const boost::json::value f = fleet;
+  std::string out;
+  for (const auto& q : list(f, "queens"))
+    out += fmt::format("queen {} at {}{}{}\n", text(q, "id"), text(q, "url"),
+                       text(q, "id") == text(f, "id") ? ", this one" : "", is_true(q, "leads") ? ", leads" : "");
+  return out + fmt::format("store: {}, {}\n", text(f, "store"),
+                           is_true(f, "healthy")
+                               ? "answers"
+                               : fmt::format("has not answered for {}: {}",
+                                             duration_text(std::round(number(f, "lag_s"))), text(f, "problem")));
+}
+
 }  // namespace
 
 const boost::json::array& list(const boost::json::value& v, const char* key) {
@@ -107,6 +125,9 @@ std::string status_text(const boost::json::value& status, std::size_t columns) {
   if (is_known(status, "uptime_s"))
     out += fmt::format(" for {}", duration_text(std::round(number(status, "uptime_s"))));
   out += '\n';
+  const auto* whole_status = status.if_object();
+  if (const auto* fleet = whole_status ? json::find_object(*whole_status, "fleet") : nullptr)
+    out += fleet_lines(*fleet);
   if (list(status, "hives").empty()) out += "no hive is online\n";
   for (const auto& h : list(status, "hives")) {
     out += fmt::format("hive {} at {}\n", text(h, "id"), text(h, "url"));

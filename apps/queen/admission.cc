@@ -39,8 +39,14 @@ net::EventLoop::Timer Admission::guard(const service::FlowPtr& flow, const Deadl
       });
 }
 
+bool Admission::may_enter(const service::ContextPtr& c) const {
+  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
+  if (const Status s = demand_ ? demand_() : Status(); !s) return c->fail(s.error()), false;
+  return true;
+}
+
 std::shared_ptr<void> Admission::enter(const service::ContextPtr& c) {
-  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), nullptr;
+  if (!may_enter(c)) return nullptr;
   // Where a newcomer may take another's place, that is known once it was read.
   const bool may_drop = options_.admission_policy == "drop-lru";
   if (full(*entered_ + (may_drop ? 0 : line_.count()))) return refuse(c), nullptr;
@@ -49,7 +55,7 @@ std::shared_ptr<void> Admission::enter(const service::ContextPtr& c) {
 }
 
 OpenRequestPtr Admission::admit(const service::ContextPtr& c, bool batch) {
-  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), nullptr;
+  if (!may_enter(c)) return nullptr;
   if (full(line_.count() + *entered_) && !make_place(batch)) return refuse(c), nullptr;
   metrics_.enqueued("accepted");
   return std::make_unique<OpenRequest>(metrics_);

@@ -36,6 +36,8 @@ class Admission {
   /// Cancels the flow when the deadline passes: until the request has its worker, who knows the deadline as well.
   [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
   void close() { closed_ = true; }
+  /// What must hold besides room. Errors: with what a request is refused.
+  void demand(std::function<Status()> check) { demand_ = std::move(check); }
 
  private:
   [[nodiscard]] bool full(int waiting) const {
@@ -43,9 +45,12 @@ class Admission {
   }
   [[nodiscard]] bool make_place(bool batch);
   void refuse(const service::ContextPtr& c);
+  /// False: it was refused, whatever room there is.
+  [[nodiscard]] bool may_enter(const service::ContextPtr& c) const;
   const QueenOptions& options_;
   WaitingLine& line_;
   Metrics& metrics_;
+  std::function<Status()> demand_;  // may be empty
   bool closed_ = false;
   std::shared_ptr<int> entered_ = std::make_shared<int>(0);
 };

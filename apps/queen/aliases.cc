@@ -33,6 +33,14 @@ Status check_alias(const std::string& name) {
 
 void set_alias(Queen& q, const std::string& name, const std::string& ref,
                std::function<void(const Result<std::string>&)> then) {
+  const auto told = [name, ref](const std::string& before) {
+    const std::string text = fmt::format("{} means {} from now on", name, ref);
+    return before.empty() || before == ref ? text : text + ", and no longer " + before;
+  };
+  if (Sharing* sharing = q.sharing())
+    return sharing->set_alias(name, ref, [told, then = std::move(then)](const Status& kept, const std::string& before) {
+      then(kept ? Result<std::string>(told(before)) : std::unexpected(kept.error()));
+    });
   auto& aliases = q.catalog().aliases;
   const auto known = aliases.find(name);
   const std::string before = known == aliases.end() ? "" : known->second;
@@ -47,10 +55,8 @@ void set_alias(Queen& q, const std::string& name, const std::string& ref,
   };
   write(
       q, [&q, name, ref] { return q.catalog().save_alias(name, ref); }, undo,
-      [name, ref, before, then = std::move(then)](const Status& kept) {
-        if (!kept) return then(std::unexpected(kept.error()));
-        const std::string told = fmt::format("{} means {} from now on", name, ref);
-        then(before.empty() || before == ref ? told : told + ", and no longer " + before);
+      [told, before, then = std::move(then)](const Status& kept) {
+        then(kept ? Result<std::string>(told(before)) : std::unexpected(kept.error()));
       });
 }
 
@@ -72,6 +78,7 @@ Status remove_alias(Queen& q, const std::string& name, std::function<void(const 
                 did_you_mean(name, names));
   }
   LLORCH_OK(check_alias(name));
+  if (Sharing* sharing = q.sharing()) return sharing->remove_alias(name, std::move(then)), Status();
   const std::string before = aliases.at(name);
   aliases.erase(name);
   write(

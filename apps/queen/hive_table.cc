@@ -43,12 +43,13 @@ bool has_model(const HiveEntry& h, const std::string& ref) {
          std::ranges::any_of(h.workers, [&](const auto& w) { return w.model_ref == ref; });
 }
 
-Result<HiveTable::BeatEffect> HiveTable::beat(colony::HiveBeat beat, service::Peer peer) {
+Result<HiveTable::BeatEffect> HiveTable::beat(colony::HiveBeat beat, service::Peer peer, const std::string& via) {
+  if (const HiveEntry* known = find(beat.hive_id); known && !via.empty() && known->url != beat.url) erase(known->id);
   HiveEntry& h = hives_[beat.hive_id];
   const bool added = h.id.empty(), alive = !added && live(h);
   if (alive && h.url != beat.url)
     return fail(ErrorCode::kResourceInUse, "a hive of this name is alive at another address");
-  h.id = beat.hive_id, h.url = beat.url, h.version = beat.version;
+  h.id = beat.hive_id, h.url = beat.url, h.version = beat.version, h.via = via;
   h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
   // Keys are "hive/worker": a beat looks at its own hive's alone, however many workers the colony has.
   const std::string prefix = h.id + "/";
@@ -86,9 +87,14 @@ void HiveTable::update(const HiveEntry& h) {
   directory_.put(std::move(v));
 }
 
+void HiveTable::end_via(const std::string& id) {
+  HiveEntry* h = find(id);
+  if (h && !std::exchange(h->via, "").empty()) h->seen = options_.now();
+}
+
 void HiveTable::erase(const std::string& id) {
-  hives_.erase(id);
   directory_.erase(id);
+  hives_.erase(id);
 }
 
 bool HiveTable::mark_silent(const std::string& id) {

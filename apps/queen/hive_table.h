@@ -25,6 +25,7 @@ namespace llorch::queen {
 struct HiveEntry {
   using Time = net::Clock::time_point;
   std::string id, url, version;
+  std::string via;  // the queen that hears it, where that is another one; empty: it beats here, or did last
   service::Peer peer;
   std::vector<colony::WorkerFacts> workers;
   colony::Capabilities capabilities;
@@ -75,8 +76,11 @@ class HiveTable {
     bool added, came_online, answers_again;
     bool stale;  // its capabilities must be asked for
   };
-  /// A heartbeat. Errors: kResourceInUse when the id belongs to a hive that is alive at another address.
-  [[nodiscard]] Result<BeatEffect> beat(colony::HiveBeat beat, service::Peer peer);
+  /// A heartbeat; `via`: another queen heard it, and is believed. Errors: kResourceInUse when the id belongs to a hive
+  /// that is alive at another address.
+  [[nodiscard]] Result<BeatEffect> beat(colony::HiveBeat beat, service::Peer peer, const std::string& via = {});
+  /// The queen that heard it does so no longer: it is alive for as long as after a heartbeat.
+  void end_via(const std::string& id);
   /// Decisions follow what has been changed in an entry.
   void update(const HiveEntry& h);
   void erase(const std::string& id);
@@ -119,7 +123,9 @@ class HiveTable {
   [[nodiscard]] std::vector<HiveView> view_all() const { return directory_.all(); }
 
  private:
-  [[nodiscard]] bool live(const HiveEntry& h) const { return options_.now() - h.seen < options_.offline_after; }
+  [[nodiscard]] bool live(const HiveEntry& h) const {
+    return !h.via.empty() || options_.now() - h.seen < options_.offline_after;
+  }
   HiveTableOptions options_;
   std::map<std::string, HiveEntry> hives_;
   Directory directory_;

@@ -10,10 +10,10 @@ struct Table {
   HiveTable hives{{std::chrono::seconds(90), 2, [this] { return now; }}};
 
   Result<HiveTable::BeatEffect> beat(const std::string& id, std::vector<colony::WorkerFacts> workers = {},
-                                     const std::string& url = "http://10.0.0.1:8600") {
+                                     const std::string& url = "http://10.0.0.1:8600", const std::string& via = {}) {
     colony::HiveBeat b;
     b.hive_id = id, b.url = url, b.version = "1", b.workers = std::move(workers);
-    return hives.beat(std::move(b), *service::make_peer(url));
+    return hives.beat(std::move(b), *service::make_peer(url), via);
   }
 };
 
@@ -40,6 +40,25 @@ TEST(HiveTable, missed_heartbeats_make_a_hive_offline_and_nothing_else_does) {
   EXPECT_FALSE(t.hives.online("a"));
   EXPECT_TRUE(t.beat("a")->came_online);
   EXPECT_FALSE(t.hives.mark_silent("nobody"));
+}
+
+TEST(HiveTable, a_hive_that_another_queen_hears_is_alive_until_she_says_so_no_longer) {
+  Table t;
+  ASSERT_TRUE(t.beat("a", {worker("w1", "m")}, "http://10.0.0.1:8600", "other"));
+  t.now += std::chrono::hours(24);
+  EXPECT_TRUE(t.hives.online("a"));
+  t.hives.end_via("a");
+  EXPECT_TRUE(t.hives.online("a")) << "for as long as after a heartbeat: unknown is not dead";
+  t.now += std::chrono::seconds(91);
+  EXPECT_FALSE(t.hives.online("a"));
+  // What it says itself comes before what another one says of it, and that of another machine replaces it.
+  ASSERT_TRUE(t.beat("a", {worker("w1", "m")}, "http://10.0.0.1:8600", "other"));
+  ASSERT_TRUE(t.beat("a", {worker("w1", "m")}));
+  EXPECT_EQ(t.hives.find("a")->via, "");
+  EXPECT_FALSE(t.beat("a", {}, "http://10.0.0.2:8600")) << "the name is taken";
+  ASSERT_TRUE(t.beat("a", {}, "http://10.0.0.2:8600", "other")) << "the other queen has settled that";
+  EXPECT_EQ(t.hives.find("a")->url, "http://10.0.0.2:8600");
+  t.hives.end_via("nobody");
 }
 
 TEST(HiveTable, figures_that_cannot_be_are_not_counted_with) {

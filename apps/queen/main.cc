@@ -1,6 +1,7 @@
 // llorch-queen: takes every decision of a colony.
 #include "base/integer.h"
 #include "daemon_flags.h"
+#include "queen/migration.h"
 #include "queen/queen.h"
 
 namespace llorch::queen {
@@ -67,6 +68,32 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
       ->capture_default_str();
 }
 
+/// The store that she shares with other queens.
+static void add_fleet_flags(CLI::App& app, FleetOptions& o) {
+  app.add_option(
+         "--coord", o.store,
+         "share aliases, settings, keys and hives with the queens that have the same store: etcd://HOST:PORT,... "
+         "(etcds:// over TLS), or sqlite[:FILE] for one queen alone")
+      ->envname("LLORCH_COORD");
+  app.add_option("--coord-prefix", o.prefix, "what this fleet's keys begin with in etcd")->capture_default_str();
+  app.add_option("--coord-user-file", o.user_file, "a file with user:password for etcd, mode 0600");
+  app.add_option("--coord-ca", o.authorities_file, "PEM of who signs etcd's certificate (default: the system's)");
+  app.add_option_function<int>(
+         "--coord-grace", [&o](int s) { o.grace = std::chrono::seconds(s); },
+         "seconds for which requests are taken while the store does not answer")
+      ->check(CLI::Range(0, 86'400))
+      ->default_str("30");
+}
+
+/// --migrate-to: what `llorch queen migrate` runs.
+static int migrate_data(const QueenOptions& o, const std::string& from, const std::string& to) {
+  const std::string keys = o.keys_file.empty() ? cli::own_keys_file() : o.keys_file;
+  const auto moved = migrate({from, to, o.fleet, o.data_dir, keys});
+  if (!moved) return cli::report(moved.error());
+  cli::print({{"from", from}, {"to", to}, {"entries", *moved}});
+  return 0;
+}
+
 /// Of the configuration file. Errors: kInvalidRequest with file, line and key.
 static Result<colony::SettingsByModel> read_model_settings(const std::string& path) {
   LLORCH_TRY(const auto sections, cli::read_model_sections(path));
@@ -118,6 +145,11 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1024, 65535))
       ->default_str("8601");
   add_policy_flags(app, o);
+  add_fleet_flags(app, o.fleet);
+  std::string migrate_from = "own", migrate_to;
+  app.add_option("--migrate-to", migrate_to,
+                 "copy what queens share to this store, or to `own` (this queen's own catalog), and end");
+  app.add_option("--migrate-from", migrate_from, "from there")->capture_default_str();
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s, "of hives; one that has missed three is offline")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
@@ -152,6 +184,8 @@ int main(int argc, char** argv) {
         o.keys_file = cli::own_keys_file();
     if (const Status s = cli::make_private_directory(o.data_dir); !s)
       exit_code = cli::report(s.error());
+    else if (!migrate_to.empty())
+      exit_code = queen::migrate_data(o, migrate_from, migrate_to);
     else
       exit_code = cli::run_daemon<queen::Queen>("llorch-queen", o);
   });

@@ -216,6 +216,19 @@ Result<std::string> Membership::token_for(const Speaker& speaker, const std::str
               "the token that opens this hive is not known here any more: it must join again, with a join token");
 }
 
+std::string Membership::kept_token(const std::string& hive_id) const {
+  if (const auto it = hive_tokens_.find(hive_id); it != hive_tokens_.end()) return it->second;
+  const auto file = file_of(hive_id);
+  if (!file || access(file->c_str(), F_OK) != 0) return "";
+  return security::read_secret_file(*file).value_or("");
+}
+
+void Membership::learn(const std::string& hive_id, const std::string& node_key, const std::string& hive_token) {
+  dismiss(hive_id);
+  if (const std::string hash = from_hex(node_key); !hash.empty()) admit(hive_id, hash);
+  if (!hive_token.empty()) hive_tokens_[hive_id] = hive_token;
+}
+
 std::string Membership::hive_of(const security::Principal& who) {
   return who.name.starts_with(kHive) ? who.name.substr(kHive.size()) : "";
 }

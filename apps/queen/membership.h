@@ -61,6 +61,11 @@ class Membership {
   /// What opens the API of a hive, and of its workers, for which `speaker` may speak; empty: it needs nothing. Errors:
   /// kForbidden when that is not known any more: the hive must join again.
   [[nodiscard]] Result<std::string> token_for(const Speaker& speaker, const std::string& hive_id) const;
+  /// What opens a hive that has joined, as it is kept; empty: that is not known.
+  [[nodiscard]] std::string kept_token(const std::string& hive_id) const;
+  /// What another queen has made of a hive that joined there: whose key (SHA-256, hex) speaks for it, and what opens
+  /// it.
+  void learn(const std::string& hive_id, const std::string& node_key, const std::string& hive_token);
   /// Whose key it is; empty for the operator's token.
   [[nodiscard]] static std::string hive_of(const security::Principal& who);
   /// Whether it must show a certificate besides its key where the colony has an authority: all hives that have joined.

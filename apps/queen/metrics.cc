@@ -35,6 +35,19 @@ std::string worker_figures_text(const HiveTable& hives) {
   return meter.text();
 }
 
+StoreMetrics::StoreMetrics(service::Meter& meter)
+    : latency_ms(meter.histogram("store_latency_ms", "Time of one answer of the fleet's store",
+                                 {0.5, 1, 2, 5, 10, 20, 50, 100, 500, 2000, 10'000})),
+      failures(
+          meter.counters("store_failures_total", "Calls of the fleet's store that failed, but for conflicts").with({})),
+      lease_losses(
+          meter.counters("store_lease_losses_total", "Times that this queen's lease, by which she is known, ended")
+              .with({})),
+      watch_lag_s(
+          meter.gauges("store_watch_lag_seconds", "For how long changes have not arrived; 0 while they do").with({})),
+      leads(meter.gauges("store_leads", "1 while this queen leads the fleet").with({})),
+      queens(meter.gauges("store_queens", "Queens of the fleet, herself included").with({})) {}
+
 Metrics::Metrics()
     : depth_(meter_.gauges("queue_depth", "Requests that wait for a worker")),
       enqueued_(meter_.counters("tasks_enqueued_total", "Requests that came, by outcome")),

@@ -11,6 +11,14 @@ namespace llorch::queen {
 /// Figures of the workers of all hives, as Prometheus text: as many lines as there are workers now.
 [[nodiscard]] std::string worker_figures_text(const HiveTable& hives);
 
+/// Of the fleet's store (fleet.h); of a queen without one nothing is counted.
+struct StoreMetrics {
+  explicit StoreMetrics(service::Meter& meter);
+  prometheus::Histogram& latency_ms;
+  prometheus::Counter &failures, &lease_losses;
+  prometheus::Gauge &watch_lag_s, &leads, &queens;
+};
+
 class Metrics {
   service::Meter meter_{"queen"};
   service::Gauges depth_;
@@ -30,6 +38,7 @@ class Metrics {
   prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions, &fed;
   prometheus::Gauge &connections, &hives_online, &bodies_bytes;
   prometheus::Histogram& scheduling_ms;
+  StoreMetrics store{meter_};
 };
 
 }  // namespace llorch::queen

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "colony/model_settings.h"
+#include "queen/fleet.h"
 #include "queen_start.h"
 #include "service/front.h"
 
@@ -33,6 +34,7 @@ struct QueenOptions : service::FrontOptions {
   bool while_used = false;                   // she ends once no command of this machine uses her
   bool no_own_hive = false;                  // she runs no models on her own machine
   bool infer_may_fetch = false;              // keys without admin scope may have models fetched
+  FleetOptions fleet;                        // the queens that share a store with her
   bool optimizer_enabled = true;
   int optimizer_threshold = 10, optimizer_interval_ms = 30'000;
   /// Errors: kInvalidRequest for values that contradict each other.

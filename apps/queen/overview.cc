@@ -108,6 +108,7 @@ boost::json::object overview(const Queen& q) {
                      {"devices", std::move(devices)},
                      {"node", h->node},
                      {"known", h->known},
+                     {"via", h->via},
                      {"clock_skew_s", h->clock_skew.count()},
                      {"seen_s_ago", std::chrono::duration<double>(net::Clock::now() - h->seen).count()}});
     for (const auto& w : h->workers) {
@@ -126,16 +127,19 @@ boost::json::object overview(const Queen& q) {
     offline.push_back(std::move(o));
   }
   const int interactive = q.line().count(false), batch = q.line().count(true);
-  return {{"version", LLORCH_VERSION},
-          {"uptime_s", std::chrono::duration<double>(net::Clock::now() - q.started()).count()},
-          {"hives", std::move(hives)},
-          {"offline", std::move(offline)},
-          {"workers", std::move(workers)},
-          {"queue", {{"interactive", interactive}, {"batch", batch}, {"capacity", q.options().admission_capacity}}},
-          {"advice", q.advice()},
-          {"pinned", boost::json::value_from(q.placer().pinned())},
-          {"aliases", boost::json::value_from(q.catalog().aliases)},
-          {"models", models(q)}};
+  boost::json::object out{
+      {"version", LLORCH_VERSION},
+      {"uptime_s", std::chrono::duration<double>(net::Clock::now() - q.started()).count()},
+      {"hives", std::move(hives)},
+      {"offline", std::move(offline)},
+      {"workers", std::move(workers)},
+      {"queue", {{"interactive", interactive}, {"batch", batch}, {"capacity", q.options().admission_capacity}}},
+      {"advice", q.advice()},
+      {"pinned", boost::json::value_from(q.placer().pinned())},
+      {"aliases", boost::json::value_from(q.catalog().aliases)},
+      {"models", models(q)}};
+  if (const Sharing* sharing = q.sharing()) out["fleet"] = sharing->fleet().json();
+  return out;
 }
 
 }  // namespace llorch::queen

@@ -23,6 +23,7 @@ using service::FlowPtr;
 using service::Level;
 using service::log;
 using service::Procedure;
+using service::Step;
 
 namespace {
 
@@ -128,8 +129,10 @@ Status Queen::start() {
   }
   if (tls_.opened()) tls_.keep_renewed([this] { front_.read_certificates(); });
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
-  LLORCH_OK(members_.open(front_.token(), local_.id(), catalog_->hives));
+  const bool shares = !options_.fleet.store.empty();
+  LLORCH_OK(members_.open(front_.token(), local_.id(), shares ? std::map<std::string, HiveRow>() : catalog_->hives));
   ledger_.open(*catalog_);
+  if (shares) LLORCH_OK(open_fleet());
   log(Level::kInfo, "startup", fmt::format("the queen listens on {}", front_.url()), {{"port", front_.port()}});
   LLORCH_OK(catalog_->save_config({{"version", LLORCH_SERVICE_VERSION},
                                    {"mode", front_.has_token() ? "lab" : "one-machine"},
@@ -153,6 +156,25 @@ Status Queen::open_tls() {
   LLORCH_OK(tls_.open());
   front_.use_colony_folder(tls_.folder(), [this](const auto& facts) { return tls_.authority().check(facts); });
   return tls_.trust_in(options_.data_dir + "/hive");
+}
+
+Status Queen::open_fleet() {
+  if (!front_.has_token())
+    return fail(ErrorCode::kInvalidRequest,
+                "queens that share a store need a token, the same for all of them: --token-file");
+  const std::string host = options_.meeting_hosts.empty() ? options_.listen : options_.meeting_hosts.front();
+  Fleet::Self self{fmt::format("{}:{}", service::host_name(), front_.port()),
+                   service::base_url(host, front_.port(), front_.secure()), rfc3339(std::chrono::system_clock::now()),
+                   options_.data_dir};
+  LLORCH_TRY(auto fleet, Fleet::open(loop_, options_.fleet, std::move(self), metrics_.store));
+  sharing_ = std::make_unique<Sharing>(*this, std::move(fleet));
+  sharing_->start(*catalog_);
+  admission_.demand([this] { return sharing_->fleet().check_fresh(); });
+  front_.router().demand([this](const service::Context& c) -> Status {
+    constexpr std::string_view kAlways[] = {"/v1/status", "/v1/info", "/metrics", "/v1/shutdown", "/v1/heartbeat"};
+    return std::ranges::find(kAlways, c.route) == std::end(kAlways) ? sharing_->fleet().check_known() : Status();
+  });
+  return {};
 }
 
 std::vector<const HiveRow*> Queen::offline_hives() const {
@@ -200,11 +222,11 @@ Result<ResolvedModel> Queen::resolve(std::string_view model, const security::Pri
   return ModelResolver(catalog_->aliases, presence, options_.infer_may_fetch).resolve(model, who);
 }
 
-Status Queen::hive_beat(colony::HiveBeat beat, std::string token) {
+Status Queen::hive_beat(colony::HiveBeat beat, std::string token, const std::string& via) {
   LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, std::move(token), hive_tls_name(beat.hive_id)));
   const auto sent = service::parse_rfc3339(beat.sent);
   if (!sent && !beat.sent.empty()) return fail(ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it");
-  LLORCH_TRY(const HiveTable::BeatEffect effect, hives_.beat(std::move(beat), std::move(peer)));
+  LLORCH_TRY(const HiveTable::BeatEffect effect, hives_.beat(std::move(beat), std::move(peer), via));
   HiveEntry& h = *effect.hive;
   calls_.open().admit(h.id);
   if (effect.came_online)
@@ -214,6 +236,7 @@ Status Queen::hive_beat(colony::HiveBeat beat, std::string token) {
   if (front_.audit() && effect.added) front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", h.id}});
   if (sent) check_clock(h, *sent);
   if (effect.stale) refresh(h.id);
+  if (sharing_ && via.empty()) sharing_->heard(h);
   changed_.notify();
   return {};
 }
@@ -231,13 +254,13 @@ void Queen::check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent
   h.clock_skew = skewed ? off : std::chrono::seconds(0);
 }
 
-void Queen::revoke_certificates(const std::string& hive_id, std::function<void(Status)> then) {
+void Queen::revoke_certificates(const std::string& hive_id, std::function<void(Status)> then, ToldBy by) {
   if (!tls_.opened())
     return then(fail(ErrorCode::kInvalidRequest, "this queen has no authority: she serves her own machine"));
   if (hive_id == local_.id())
     return then(
         fail(ErrorCode::kInvalidRequest, "{} is the queen's own hive, which she starts and believes herself", hive_id));
-  tls_.revoke(hive_id, [this, hive_id, then = std::move(then)](const Status& done) {
+  tls_.revoke(hive_id, [this, hive_id, by, then = std::move(then)](const Status& done) {
     if (done) {
       log(Level::kWarn, "certificate_revoked", fmt::format("certificates of hive {} are good no longer", hive_id));
       if (front_.audit()) front_.audit()->append({{"event_type", "certificate_revoked"}, {"hive_id", hive_id}});
@@ -249,6 +272,7 @@ void Queen::revoke_certificates(const std::string& hive_id, std::function<void(S
                          fmt::format("the hive {} is trusted no longer: its certificates were revoked", hive_id)});
       loop_.post([this] { loop_.leave_connections(); });  // when those calls have let go of theirs
       changed_.notify();
+      if (sharing_ && by == ToldBy::kHere) return sharing_->tell_revoked(hive_id, then);
     }
     then(done);
   });
@@ -262,6 +286,7 @@ void Queen::forget_hive(const std::string& hive_id) {
   members_.dismiss(hive_id);
   hives_.erase(hive_id);
   catalog_->hives.erase(hive_id), catalog_->models.erase(hive_id);
+  if (sharing_) sharing_->remove_hive(hive_id);
   background_.run([this, hive_id] {
     if (const Status s = catalog_->remove_hive(hive_id); !s) log(Level::kWarn, "catalog_failed", s.error().message);
     (void)members_.save(hive_id, "");
@@ -294,6 +319,20 @@ void Queen::refresh(const std::string& hive_id) {
   fetch_capabilities(gate_.flow(), *this, hive_id);
 }
 
+Step<bool> Queen::keep_pin(const FlowPtr& flow, const std::string& model, bool pinned) {
+  return {flow, [this, model, pinned](Step<bool>::Done done) -> std::any {
+            const auto then = [done](const Status& kept) {
+              done(kept ? Result<bool>(true) : std::unexpected(kept.error()));
+            };
+            if (sharing_) return sharing_->set_pin(model, pinned, then), std::any();
+            placer_.pin(model, pinned);
+            const auto saved = std::make_shared<Status>();
+            background_.run([this, saved, model, pinned] { *saved = catalog_->save_pin(model, pinned); },
+                            [saved, then](const Status& ran) { then(ran ? *saved : ran); });
+            return {};
+          }};
+}
+
 void Queen::keep_hive(const HiveEntry& h) {
   const auto text_of = [](const auto& items) {
     boost::json::array list;
@@ -306,6 +345,7 @@ void Queen::keep_hive(const HiveEntry& h) {
   if (kept.host == row.host && kept.port == row.port && models == h.capabilities.models) return;
   kept = row;  // new, moved, or with other models
   models = h.capabilities.models;
+  if (sharing_) return h.via.empty() ? sharing_->keep_seen(row, models) : void();
   background_.run([this, row, devices = text_of(h.capabilities.devices), models = text_of(models)] {
     if (const Status saved = catalog_->save_hive(row, devices, models); !saved)
       log(Level::kWarn, "catalog_failed", saved.error().message);
@@ -346,6 +386,7 @@ std::string Queen::metrics_text() {
   metrics_.hives_online.Set(static_cast<double>(hives_.online().size()));
   metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.jobs.refresh(front_.audit(), loop_);
+  if (sharing_) sharing_->fleet().measure();
   return metrics_.text() + worker_figures_text(hives_);
 }
 
@@ -370,6 +411,7 @@ void Queen::sweep() {
   ledger_.save_marks();
   intake_.sweep();
   probe_waited_for();
+  if (sharing_) sharing_->sweep();
   if (options_.eviction_policy == "lru") relieve_pressure();
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
 }
@@ -404,7 +446,8 @@ void Queen::probe_waited_for() {
 }
 
 void Queen::relieve_pressure() {
-  for (const HiveEntry* h : hives_.responsive())
+  for (const HiveEntry* h : hives_.responsive()) {
+    if (!h->via.empty()) continue;  // the queen that hears it does that
     for (const colony::Device& d : h->capabilities.devices) {
       if (!d.memory_total || !d.memory_free || *d.memory_total <= 0) continue;
       const double used = 1 - static_cast<double>(*d.memory_free) / static_cast<double>(*d.memory_total);
@@ -420,6 +463,7 @@ void Queen::relieve_pressure() {
                       victim->worker_id));
       placer_.stop_idle(*victim);
     }
+  }
 }
 
 void Queen::optimize() {
@@ -438,7 +482,7 @@ namespace {
 Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
   const auto known = q.hives().all();
   for (const auto& [id, h] : known)
-    if (all || (id == q.local_hive().id() && q.local_hive().running())) {
+    if ((all && h.via.empty()) || (id == q.local_hive().id() && q.local_hive().running())) {
       const service::Peer peer = h.peer;
       service::Asked request("POST", "/v1/shutdown");
       request.idle_timeout = kProbeTimeout;
@@ -447,6 +491,13 @@ Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
     }
   if (q.local_hive().running()) (void)co_await q.local_hive().stop(flow);
   q.broadcast().close();
+  if (Sharing* sharing = q.sharing()) {
+    Step<bool> leaving{flow, [sharing](Step<bool>::Done done) -> std::any {
+                         sharing->fleet().leave([done] { done(true); });
+                         return {};
+                       }};
+    (void)co_await leaving;
+  }
   if (!co_await q.gate().empty(flow)) co_return;
   q.front().server().stop_accepting();
   service::Signal sent;  // answers that are still on their way

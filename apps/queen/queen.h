@@ -21,6 +21,7 @@
 #include "queen/membership.h"
 #include "queen/options.h"
 #include "queen/placer.h"
+#include "queen/sharing.h"
 #include "queen/stored_responses.h"
 #include "queen/worker_feeds.h"
 #include "service/background.h"
@@ -69,17 +70,22 @@ class Queen {
   [[nodiscard]] LocalHive& local_hive() { return local_; }
   [[nodiscard]] const LocalHive& local_hive() const { return local_; }
   [[nodiscard]] StoredResponses& responses() { return responses_; }
+  /// Null: she is alone.
+  [[nodiscard]] Sharing* sharing() { return sharing_.get(); }
+  [[nodiscard]] const Sharing* sharing() const { return sharing_.get(); }
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] net::Clock::time_point started() const { return started_; }
   [[nodiscard]] const boost::json::array& advice() const { return advice_; }
 
-  /// A heartbeat of a hive whose addresses are settled; `token` opens it. Errors: kResourceInUse when the id belongs to
-  /// another address.
-  [[nodiscard]] Status hive_beat(colony::HiveBeat beat, std::string token);
+  /// A heartbeat of a hive whose addresses are settled; `token` opens it; `via`: another queen heard it. Errors:
+  /// kResourceInUse when the id belongs to another address.
+  [[nodiscard]] Status hive_beat(colony::HiveBeat beat, std::string token, const std::string& via = {});
   /// A hive leaves for good: its key, its row, its entry.
   void forget_hive(const std::string& hive_id);
   /// Its certificates are good no longer, and its connections end. Errors: kInvalidRequest where there is no authority.
-  void revoke_certificates(const std::string& hive_id, std::function<void(Status)> then);
+  /// Where queens share a store, the others do the same; `by` says who has begun.
+  enum class ToldBy { kHere, kFleet };
+  void revoke_certificates(const std::string& hive_id, std::function<void(Status)> then, ToldBy by = ToldBy::kHere);
   [[nodiscard]] ColonyTls& tls() { return tls_; }
   [[nodiscard]] const ColonyTls& tls() const { return tls_; }
   void forget_worker(const std::string& hive_id, const std::string& worker_id);
@@ -87,6 +93,8 @@ class Queen {
   [[nodiscard]] Watch watch_worker(const Placed& at, PulsePtr pulse);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void refresh(const std::string& hive_id);
+  /// The workers of a model stay, or no longer; in force for those that are made from now on. Errors: of what keeps it.
+  [[nodiscard]] service::Step<bool> keep_pin(const service::FlowPtr& flow, const std::string& model, bool pinned);
   /// After refresh(): what came is kept.
   void keep_hive(const HiveEntry& h);
   /// Of the catalog, those that are not online.
@@ -113,6 +121,8 @@ class Queen {
 
  private:
   [[nodiscard]] Status open_tls();
+  /// The store that she shares with others, where she has one.
+  [[nodiscard]] Status open_fleet();
   [[nodiscard]] service::ProcessOptions local_hive_invocation() const;
   void check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent);
   /// Idle workers of hives whose memory is nearly full.
@@ -152,6 +162,7 @@ class Queen {
   JobLedger ledger_;
   Intake intake_;
   ColonyTls tls_;
+  std::unique_ptr<Sharing> sharing_;
 };
 
 /// {hives, workers, queue, ...} for people and pages.

@@ -148,39 +148,67 @@ Result<std::vector<ApiKey>> read_keys(const std::string& path, FileIdentity* ide
   return keys;
 }
 
-Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name) {
+static Status check_name(const std::string& name) {
   if (name.size() > 128 || check_display(name) || name.find_first_of("\t\r\n") != name.npos)
     return fail(ErrorCode::kInvalidRequest, "a key's name is at most 128 bytes of readable text on one line");
-  std::string token;
+  return {};
+}
+
+Result<MadeKey> make_key(std::set<Scope> scopes, const std::string& name, const std::vector<ApiKey>& others) {
+  LLORCH_OK(check_name(name));
+  MadeKey made{"", {{}, std::move(scopes), rfc3339(std::chrono::system_clock::now()), name}};
+  const auto taken = [&](const ApiKey& other) { return other.label() == made.key.label(); };
+  do {
+    made.token = "llorch-" + random_hex(24);
+    made.key.hash = sha256(made.token);
+  } while (std::ranges::any_of(others, taken));
+  return made;
+}
+
+Result<ApiKey> find_key(const std::vector<ApiKey>& keys, std::string_view which) {
+  const std::string_view digits = which.starts_with("token:") ? which.substr(6) : which;
+  const auto fits = [&](const ApiKey& key) {
+    return key.name == which || (digits.size() >= 6 && to_hex(key.hash).starts_with(digits));
+  };
+  const auto count = std::ranges::count_if(keys, fits);
+  if (count != 1) return fail(ErrorCode::kInvalidRequest, "{} keys fit: name one by its label or its name", count);
+  return *std::ranges::find_if(keys, fits);
+}
+
+/// Where it cannot be made, writing the file says so.
+static void make_folder_of(const std::string& path) {
   std::error_code problem;
   if (const std::filesystem::path folder = std::filesystem::path(path).parent_path();
       !folder.empty() && std::filesystem::create_directories(folder, problem))
     std::filesystem::permissions(folder, std::filesystem::perms::owner_all, problem);
+}
+
+Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name) {
+  LLORCH_OK(check_name(name));
+  std::string token;
+  make_folder_of(path);
   LLORCH_OK(edit(path, [&](std::vector<ApiKey>& keys) -> Status {
-    ApiKey key{{}, std::move(scopes), rfc3339(std::chrono::system_clock::now()), name};
-    const auto taken = [&](const ApiKey& other) { return other.label() == key.label(); };
-    do {
-      token = "llorch-" + random_hex(24);
-      key.hash = sha256(token);
-    } while (std::ranges::any_of(keys, taken));
-    keys.push_back(std::move(key));
+    LLORCH_TRY(MadeKey made, make_key(std::move(scopes), name, keys));
+    token = std::move(made.token);
+    keys.push_back(std::move(made.key));
     return {};
   }));
   return token;
 }
 
+Status keep_key(const std::string& path, ApiKey key) {
+  make_folder_of(path);
+  return edit(path, [&](std::vector<ApiKey>& keys) -> Status {
+    if (std::ranges::find(keys, key.hash, &ApiKey::hash) == keys.end()) keys.push_back(std::move(key));
+    return {};
+  });
+}
+
 Result<ApiKey> revoke_key(const std::string& path, std::string_view which) {
   ApiKey gone;
   LLORCH_OK(edit(path, [&](std::vector<ApiKey>& keys) -> Status {
-    const std::string_view digits = which.starts_with("token:") ? which.substr(6) : which;
-    const auto fits = [&](const ApiKey& key) {
-      return key.name == which || (digits.size() >= 6 && to_hex(key.hash).starts_with(digits));
-    };
-    const auto count = std::ranges::count_if(keys, fits);
-    if (count != 1) return fail(ErrorCode::kInvalidRequest, "{} keys fit: name one by its label or its name", count);
-    const auto it = std::ranges::find_if(keys, fits);
-    gone = *it;
-    keys.erase(it);
+    LLORCH_TRY(gone, find_key(keys, which));
+    std::erase_if(keys, [&](const ApiKey& key) { return key.hash == gone.hash; });
     return {};
   }));
   return gone;

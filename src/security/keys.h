@@ -41,10 +41,22 @@ struct ApiKey {
 /// Replaces a file of mode 0600 as a whole.
 [[nodiscard]] Status write_secret_file(const std::string& path, std::string_view text);
 [[nodiscard]] Result<std::vector<ApiKey>> read_keys(const std::string& path, FileIdentity* identity = nullptr);
+struct MadeKey {
+  std::string token;  // the key itself
+  ApiKey key;
+};
+/// A fresh key, with a label that none of `others` has, kept nowhere. Errors: kInvalidRequest for a name.
+[[nodiscard]] Result<MadeKey> make_key(std::set<Scope> scopes, const std::string& name,
+                                       const std::vector<ApiKey>& others);
+/// The one key that `which` fits: a label, the first hex digits of the hash (6 or more), or a name. Errors:
+/// kInvalidRequest.
+[[nodiscard]] Result<ApiKey> find_key(const std::vector<ApiKey>& keys, std::string_view which);
 /// Makes a key, with a label that no other one there has, and notes its hash. Returns the key itself, which is nowhere
 /// else.
 [[nodiscard]] Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name);
-/// `which`: a label, the first hex digits of the hash (6 or more), or a name; it must fit exactly one key.
+/// Notes a key that was made elsewhere; one that is there already stays as it is.
+[[nodiscard]] Status keep_key(const std::string& path, ApiKey key);
+/// `which`: as find_key().
 [[nodiscard]] Result<ApiKey> revoke_key(const std::string& path, std::string_view which);
 
 }  // namespace llorch::security

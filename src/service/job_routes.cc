@@ -8,15 +8,16 @@
 namespace llorch::service {
 namespace {
 
-job::JobPtr find(const job::Registry& jobs, const ContextPtr& c) {
+/// Null: it was, or will be, answered.
+job::JobPtr find(const job::Registry& jobs, const JobRoutes& routes, const ContextPtr& c) {
   auto job = jobs.get(c->parameters[0], c->principal.id, c->principal.may(Scope::kAdmin));
   if (job) return *job;
-  c->fail(job.error());
+  if (!routes.elsewhere || !routes.elsewhere(c)) c->fail(job.error());
   return nullptr;
 }
 
 void stream(net::EventLoop& loop, job::Registry& jobs, const JobRoutes& routes, const ContextPtr& c) {
-  const job::JobPtr job = find(jobs, c);
+  const job::JobPtr job = find(jobs, routes, c);
   if (!job) return;
   StreamOptions options;
   if (const auto last = c->request.headers.get("Last-Event-ID")) {
@@ -63,11 +64,11 @@ void add_job_routes(Router& router, net::EventLoop& loop, job::Registry& jobs, J
   router.route<Scope::kInfer>(
       "GET", r->prefix + "/{}/stream", [&loop, &jobs, r](const ContextPtr& c) { stream(loop, jobs, *r, c); },
       Answers::kStream);
-  router.route<Scope::kInfer>("GET", r->prefix + "/{}", [&jobs](const ContextPtr& c) {
-    if (const auto job = find(jobs, c)) c->reply(200, describe(*job));
+  router.route<Scope::kInfer>("GET", r->prefix + "/{}", [&jobs, r](const ContextPtr& c) {
+    if (const auto job = find(jobs, *r, c)) c->reply(200, describe(*job));
   });
   router.route<Scope::kInfer>("DELETE", r->prefix + "/{}", [&jobs, r](const ContextPtr& c) {
-    const auto job = find(jobs, c);
+    const auto job = find(jobs, *r, c);
     if (!job) return;
     r->cancel(job);
     c->reply(200, {{"job_id", job->id}, {"status", name(job->state)}});

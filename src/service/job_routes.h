@@ -18,6 +18,8 @@ struct JobRoutes {
   std::function<bool(const job::Job&)> hidden;
   /// The stream's form, for jobs that are not native.
   std::function<Framing(const job::Job&)> framing;
+  /// A job is not here: true where somebody else answers. May be empty.
+  std::function<bool(const ContextPtr&)> elsewhere = nullptr;
 };
 
 /// GET prefix, GET prefix/{id}, GET prefix/{id}/stream, DELETE prefix/{id}.

@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/state_lock.h"
 #include "daemon_flags.h"
+#include "format/json.h"
 #include "keeper/host.h"
 #include "keeper/parts.h"
 #include "security/auth.h"
@@ -150,6 +151,45 @@ int stop_queen(const Common& common, bool all) {
   return 0;
 }
 
+struct MigrateFlags {
+  Common common;
+  std::string from = "own", to, prefix, user_file, authorities_file, keys_file;
+};
+
+/// The queen's program does it, with her own files, while no queen runs.
+int migrate(const MigrateFlags& f) {
+  std::vector<std::string> command{f.common.queen_program, "--data-dir", f.common.data_dir, "--migrate-from", f.from,
+                                   "--migrate-to",         f.to};
+  for (const auto& [flag, value] :
+       {std::pair("--coord-prefix", &f.prefix), std::pair("--coord-user-file", &f.user_file),
+        std::pair("--coord-ca", &f.authorities_file), std::pair("--keys-file", &f.keys_file)})
+    if (!value->empty()) command.insert(command.end(), {flag, *value});
+  const auto ran = service::run_program(std::move(command), -1, service::Stderr::kOurs,
+                                        {"the migration", service::timeouts::kBuild}, true);
+  if (!ran) return complain(f.common, ran.error());
+  if (f.common.json || ran->exit_code != 0) return show_text(stdout, ran->output), ran->exit_code;
+  const auto told = json::parse(ran->output, "the queen's answer");
+  const auto* o = told ? told->if_object() : nullptr;
+  const auto* count = o ? o->if_contains("entries") : nullptr;
+  show(stdout, "%s entries were copied from %s to %s; what was there stays\n",
+       count ? boost::json::serialize(*count).c_str() : "?", f.from.c_str(), f.to.c_str());
+  return 0;
+}
+
+void add_migrate(CLI::App& queen, int& exit_code) {
+  const auto f = std::make_shared<MigrateFlags>();
+  CLI::App* c = command(queen, "migrate", "copy what queens share to another store, while the queen is asleep",
+                        std::shared_ptr<Common>(f, &f->common));
+  c->add_option("--to", f->to, "etcd://HOST:PORT,..., etcds://..., sqlite[:FILE], or own: the queen's own catalog")
+      ->required();
+  c->add_option("--from", f->from, "the same")->capture_default_str();
+  c->add_option("--coord-prefix", f->prefix, "what the fleet's keys begin with in etcd (default: /llorch)");
+  c->add_option("--coord-user-file", f->user_file, "a file with user:password for etcd, mode 0600");
+  c->add_option("--coord-ca", f->authorities_file, "PEM of who signs etcd's certificate (default: the system's)");
+  c->add_option("--keys-file", f->keys_file, "the queen's further keys (default: hers)");
+  c->callback([f, &exit_code] { exit_code = migrate(*f); });
+}
+
 void add_queen(CLI::App& app, int& exit_code) {
   CLI::App* queen = app.add_subcommand("queen", "the colony's head");
   queen->require_subcommand(1);
@@ -165,6 +205,7 @@ void add_queen(CLI::App& app, int& exit_code) {
   stop->add_flag("--all", *all, "hives that joined on their own too");
   stop->callback([stopping, all, &exit_code] { exit_code = stop_queen(*stopping, *all); });
   add_install(*queen, exit_code);
+  add_migrate(*queen, exit_code);
   const auto asking = std::make_shared<Common>();
   command(*queen, "status", "is she awake?", asking)->callback([asking, &exit_code] {
     Session session(*asking);

@@ -5,6 +5,7 @@
 #include "format/json.h"
 #include "queen/aliases.h"
 #include "queen/cache_salt.h"
+#include "queen/fellows.h"
 #include "queen/kept_answer.h"
 #include "queen/queen.h"
 #include "security/digest.h"
@@ -424,11 +425,8 @@ void create_alias(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) 
 /// Keeps the workers of a model, or no longer: those that are made from now on, and those that run.
 Procedure pin_model(TaskPtr t, Queen& q, std::string model, bool pinned) {
   t->start({{"model", model}});
-  q.placer().pin(model, pinned);
-  auto save = [&q, model, pinned] { return q.catalog().save_pin(model, pinned); };
-  const auto saved = co_await service::in_background(t->flow, q.background(), save);
-  if (!saved) co_return t->fail(saved.error());
-  if (!*saved) co_return t->fail(saved->error());
+  const auto kept = co_await q.keep_pin(t->flow, model, pinned);
+  if (!kept) co_return t->fail(kept.error());
   std::vector<std::pair<std::string, std::int64_t>> running;  // hive, pid
   for (const HiveEntry* h : q.hives().online())
     for (const auto& w : h->workers)
@@ -589,7 +587,8 @@ void add_route_jobs(Queen& q) {
                            .cancel = [&q](const job::JobPtr& j) { q.desk().cancel(j); },
                            .disconnected = [&q](const job::JobPtr& j) { q.desk().disconnected(j); },
                            .hidden = {},
-                           .framing = framing_of});
+                           .framing = framing_of,
+                           .elsewhere = [&q](const ContextPtr& c) { return ask_fellows(q, c); }});
 }
 
 }  // namespace llorch::queen

@@ -1,5 +1,5 @@
 // Keys and the audit log for an administrator's page: what `llorch key` and `llorch audit tail` do, at the queen's own
-// files (S-03, S-32).
+// files (S-03, S-32); keys of a queen that is one of several, in the store that they share.
 #include <deque>
 #include <filesystem>
 
@@ -41,14 +41,28 @@ boost::json::object to_json(const security::ApiKey& k) {
 
 /// {keys, note?}: the note says why there can be none.
 void list_keys(Queen& q, const ContextPtr& c) {
+  boost::json::array shared;
+  for (const security::ApiKey& k : q.sharing() ? q.sharing()->keys() : std::vector<security::ApiKey>())
+    shared.push_back(to_json(k));
+  if (q.options().keys_file.empty() && q.sharing()) return c->reply(200, {{"keys", std::move(shared)}});
   if (q.options().keys_file.empty()) return c->reply(200, {{"keys", boost::json::array()}, {"note", kNoKeysFile}});
-  answer_with(q, c, [file = q.options().keys_file]() -> Result<boost::json::value> {
+  answer_with(q, c, [file = q.options().keys_file, list = std::move(shared)]() mutable -> Result<boost::json::value> {
     std::error_code problem;
-    if (!std::filesystem::exists(file, problem)) return boost::json::value{{"keys", boost::json::array()}};
+    if (!std::filesystem::exists(file, problem)) return boost::json::value{{"keys", std::move(list)}};
     LLORCH_TRY(const auto keys, security::read_keys(file));
-    boost::json::array list;
     for (const security::ApiKey& k : keys) list.push_back(to_json(k));
     return boost::json::value{{"keys", std::move(list)}};
+  });
+}
+
+/// One that every queen of the fleet admits.
+void share_key(Queen& q, const ContextPtr& c, const std::set<security::Scope>& scopes, const std::string& name) {
+  const auto made = security::make_key(scopes, name, q.sharing()->keys());
+  if (!made) return c->fail(made.error());
+  boost::json::object answer{{"key", made->token}, {"scopes", security::text_of(scopes)}, {"name", name}};
+  q.sharing()->add_key(made->key, [c, answer = std::move(answer)](const Status& kept) {
+    if (!kept) return c->fail(kept.error());
+    c->reply(200, answer);
   });
 }
 
@@ -65,6 +79,7 @@ void create_key(Queen& q, const ContextPtr& c) {
   if (!f.violations().empty())
     return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
                    f.violations().front().field);
+  if (q.sharing()) return share_key(q, c, *scopes, name);
   if (!has_keys_file(q, c)) return;
   answer_with(q, c, [file = q.options().keys_file, scopes = *scopes, name]() -> Result<boost::json::value> {
     LLORCH_TRY(const std::string key, security::create_key(file, scopes, name));
@@ -73,6 +88,15 @@ void create_key(Queen& q, const ContextPtr& c) {
 }
 
 void revoke_key(Queen& q, const ContextPtr& c) {
+  if (Sharing* sharing = q.sharing()) {
+    const auto key = security::find_key(sharing->keys(), c->parameters[0]);
+    if (!key && q.options().keys_file.empty()) return c->fail(key.error());
+    if (key)
+      return sharing->remove_key(*key, [c, told = to_json(*key)](const Status& gone) {
+        if (!gone) return c->fail(gone.error());
+        c->reply(200, told);
+      });
+  }
   if (!has_keys_file(q, c)) return;
   answer_with(q, c, [file = q.options().keys_file, which = c->parameters[0]]() -> Result<boost::json::value> {
     LLORCH_TRY(const security::ApiKey gone, security::revoke_key(file, which));

@@ -69,6 +69,18 @@ void keep_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref, c
                      });
 }
 
+/// The same where other queens have them too, who may change them at the same time. `field`: what is at fault.
+void share_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref,
+                    std::function<Status(colony::ModelSettings&, std::string& field)> change) {
+  const auto field = std::make_shared<std::string>();
+  q.sharing()->change_settings(
+      ref.text(), [change = std::move(change), field](colony::ModelSettings& s) { return change(s, *field); },
+      [&q, c, ref, field](const Status& kept) {
+        if (!kept) return c->fail(kept.error(), {}, *field);
+        c->reply(200, settings_json(q, ref));
+      });
+}
+
 using Change = void (*)(Queen& q, const ContextPtr& c, const colony::ModelRef& ref);
 
 void show_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) { c->reply(200, settings_json(q, ref)); }
@@ -76,6 +88,10 @@ void show_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) {
 void set_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
+  if (q.sharing())
+    return share_settings(q, c, ref, [body = *body](colony::ModelSettings& settings, std::string& field) {
+      return change_settings(settings, body, field);
+    });
   colony::ModelSettings settings = q.placer().settings().kept(ref);
   std::string field;
   if (const Status changed = change_settings(settings, *body, field); !changed)
@@ -83,7 +99,13 @@ void set_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) {
   keep_settings(q, c, ref, settings);
 }
 
-void clear_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) { keep_settings(q, c, ref, {}); }
+void clear_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) {
+  if (!q.sharing()) return keep_settings(q, c, ref, {});
+  share_settings(q, c, ref, [](colony::ModelSettings& settings, std::string&) -> Status {
+    settings = {};
+    return {};
+  });
+}
 
 service::Handler of_model(Queen& q, Change change) {
   return [&q, change](const ContextPtr& c) {

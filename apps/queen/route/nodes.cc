@@ -109,17 +109,21 @@ void join(Queen& q, const service::ContextPtr& c) {
   HiveRow& row = q.catalog().hives[asked->hive_id];
   row.id = asked->hive_id, row.node_key = joined->node_key, row.joined_host = *host;
   const auto saved = std::make_shared<Status>();
+  const auto answer = [&q, c, asked = *asked, node_token = joined->node_token](const Status& kept) {
+    if (!kept) return c->fail(kept.error());
+    answer_signed(q, c, asked.hive_id, asked.certificate_request, {{"node_token", node_token}});
+  };
   q.background().run(
       [&q, saved, row, token = asked->token, invitations = q.members().invitations()] {
         *saved = q.members().save_invitations(invitations);
-        if (*saved) *saved = q.members().save(row.id, token);
-        if (*saved) *saved = q.catalog().save_joined(row);
+        if (*saved && !q.sharing()) *saved = q.members().save(row.id, token);
+        if (*saved && !q.sharing()) *saved = q.catalog().save_joined(row);
         if (*saved) *saved = q.tls().readmit(row.id);
       },
-      [&q, c, saved, asked = *asked, node_token = joined->node_token](const Status& done) {
-        if (!done) return c->fail(done.error());
-        if (!*saved) return c->fail(saved->error());
-        answer_signed(q, c, asked.hive_id, asked.certificate_request, {{"node_token", node_token}});
+      [&q, saved, row, token = asked->token, answer](const Status& done) {
+        const Status& outcome = done ? *saved : done;
+        if (!outcome || !q.sharing()) return answer(outcome);
+        q.sharing()->keep_joined(row, token, answer);
       });
 }
 
@@ -202,7 +206,9 @@ void add_route_nodes(Queen& q) {
     auto read = colony::read_beat(*body);
     if (!read) return c->fail(read.error());
     if (const Status s = take_beat(q, *c, *std::move(read)); !s) return c->fail(s.error());
-    c->reply(200, {{"status", "ok"}, {"message", "heard"}});
+    boost::json::object answer{{"status", "ok"}, {"message", "heard"}};
+    if (const Sharing* sharing = q.sharing()) answer["queens"] = boost::json::value_from(sharing->fleet().urls());
+    c->reply(200, answer);
   };
   auto& r = q.front().router();
   r.route<Scope::kNode>("POST", "/v1/heartbeat", beat);
