@@ -68,8 +68,22 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
       ->capture_default_str();
 }
 
+/// The hive of her own machine.
+static void add_own_hive_flags(CLI::App& app, QueenOptions& o) {
+  app.add_option("--hive-program", o.hive_program, "what this machine's hive is")->capture_default_str();
+  app.add_flag("--no-own-hive", o.no_own_hive, "never start a hive on this machine: models run on others alone");
+  app.add_option("--hive-port", o.hive_port, "port of this machine's hive")
+      ->check(CLI::Range(1024, 65535))
+      ->default_str("8600")
+      ->envname("LLORCH_HIVE_PORT");
+  app.add_option("--worker-port", o.worker_port, "this machine's workers listen on the first free port from here")
+      ->check(CLI::Range(1024, 65535))
+      ->default_str("8601");
+}
+
 /// The store that she shares with other queens.
-static void add_fleet_flags(CLI::App& app, FleetOptions& o) {
+static void add_fleet_flags(CLI::App& app, QueenOptions& options) {
+  FleetOptions& o = options.fleet;
   app.add_option(
          "--coord", o.store,
          "share aliases, settings, keys and hives with the queens that have the same store: etcd://HOST:PORT,... "
@@ -83,14 +97,17 @@ static void add_fleet_flags(CLI::App& app, FleetOptions& o) {
          "seconds for which requests are taken while the store does not answer")
       ->check(CLI::Range(0, 86'400))
       ->default_str("30");
+  app.add_option("--migrate-to", options.migrate_to,
+                 "copy what queens share to this store, or to `own` (this queen's own catalog), and end");
+  app.add_option("--migrate-from", options.migrate_from, "from there")->capture_default_str();
 }
 
 /// --migrate-to: what `llorch queen migrate` runs.
-static int migrate_data(const QueenOptions& o, const std::string& from, const std::string& to) {
+static int migrate_data(const QueenOptions& o) {
   const std::string keys = o.keys_file.empty() ? cli::own_keys_file() : o.keys_file;
-  const auto moved = migrate({from, to, o.fleet, o.data_dir, keys});
+  const auto moved = migrate({o.migrate_from, o.migrate_to, o.fleet, o.data_dir, keys});
   if (!moved) return cli::report(moved.error());
-  cli::print({{"from", from}, {"to", to}, {"entries", *moved}});
+  cli::print({{"from", o.migrate_from}, {"to", o.migrate_to}, {"entries", *moved}});
   return 0;
 }
 
@@ -133,23 +150,11 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->envname("LLORCH_ADMISSION_CAPACITY");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
-  app.add_option("--hive-program", o.hive_program, "what this machine's hive is")->capture_default_str();
   app.add_flag("--while-used", o.while_used,
                "end once no `llorch` command of this machine uses this queen: for one that a command has started");
-  app.add_flag("--no-own-hive", o.no_own_hive, "never start a hive on this machine: models run on others alone");
-  app.add_option("--hive-port", o.hive_port, "port of this machine's hive")
-      ->check(CLI::Range(1024, 65535))
-      ->default_str("8600")
-      ->envname("LLORCH_HIVE_PORT");
-  app.add_option("--worker-port", o.worker_port, "this machine's workers listen on the first free port from here")
-      ->check(CLI::Range(1024, 65535))
-      ->default_str("8601");
+  add_own_hive_flags(app, o);
   add_policy_flags(app, o);
-  add_fleet_flags(app, o.fleet);
-  std::string migrate_from = "own", migrate_to;
-  app.add_option("--migrate-to", migrate_to,
-                 "copy what queens share to this store, or to `own` (this queen's own catalog), and end");
-  app.add_option("--migrate-from", migrate_from, "from there")->capture_default_str();
+  add_fleet_flags(app, o);
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s, "of hives; one that has missed three is offline")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
@@ -184,8 +189,8 @@ int main(int argc, char** argv) {
         o.keys_file = cli::own_keys_file();
     if (const Status s = cli::make_private_directory(o.data_dir); !s)
       exit_code = cli::report(s.error());
-    else if (!migrate_to.empty())
-      exit_code = queen::migrate_data(o, migrate_from, migrate_to);
+    else if (!o.migrate_to.empty())
+      exit_code = queen::migrate_data(o);
     else
       exit_code = cli::run_daemon<queen::Queen>("llorch-queen", o);
   });

@@ -30,11 +30,12 @@ struct QueenOptions : service::FrontOptions {
   double retry_multiplier = 2;
   std::vector<std::string> meeting_hosts;  // by which other machines reach her, the best first; none: she is alone here
   QueenStart started_as;                   // kept in her data directory; of an empty directory: it is not
-  int certificate_lifetime_s = 30 * 86'400;  // of daemons
-  bool while_used = false;                   // she ends once no command of this machine uses her
-  bool no_own_hive = false;                  // she runs no models on her own machine
-  bool infer_may_fetch = false;              // keys without admin scope may have models fetched
-  FleetOptions fleet;                        // the queens that share a store with her
+  int certificate_lifetime_s = 30 * 86'400;      // of daemons
+  bool while_used = false;                       // she ends once no command of this machine uses her
+  bool no_own_hive = false;                      // she runs no models on her own machine
+  bool infer_may_fetch = false;                  // keys without admin scope may have models fetched
+  FleetOptions fleet;                            // the queens that share a store with her
+  std::string migrate_from = "own", migrate_to;  // what she does instead of serving; to: empty: she serves
   bool optimizer_enabled = true;
   int optimizer_threshold = 10, optimizer_interval_ms = 30'000;
   /// Errors: kInvalidRequest for values that contradict each other.

@@ -163,6 +163,35 @@ class FleetStore(unittest.TestCase):
         self.assertTrue(self.chat(self.a))
         self.assertTrue(self.chat(self.b))
 
+    def test_a_hive_that_has_joined_one_over_tls_serves_the_other_and_moves_to_her(self):
+        a, b = (Colony(tls=True).__enter__() for _ in "ab")
+        for c in (a, b):
+            self.addCleanup(c.close)
+            (c.home / "token").write_text(TOKEN)
+            (c.home / "token").chmod(0o600)
+        self.queen(a)
+        for c, action in ((a, "export"), (b, "import")):  # both sign under one root
+            r = subprocess.run([str(x) for x in (BIN / "llorch", "ca", action, self.etcd.folder / "root")], capture_output=True, text=True, env=c.env, timeout=30)
+            self.assertEqual(r.returncode, 0, r.stderr)
+        self.queen(b)
+        once = a.home / "once"
+        once.write_text(self.json_of(a, "POST", "/v1/join-tokens", {})["token"])
+        once.chmod(0o600)
+        log = open(a.home / "box.log", "a")
+        a.start(BIN / "llorch-hive", "--tls", "--port", free_port(), "--hive-id", "box", "--queen-url", a.url, "--join-token-file", once, "--data-dir", a.home / "box", "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", free_port(), stdout=log, stderr=log)
+        wait_for(lambda: "box" in self.hives(a) and "box" in self.hives(b))
+        self.assertTrue(self.chat(b))
+        self.queens[a].kill()
+        wait_for(lambda: self.hives(b) == {"box": ""}, 20)
+        self.assertTrue(self.chat(b))
+        self.queen(a)
+        wait_for(lambda: "box" in self.hives(a))
+        self.assertEqual(self.ask(b, "POST", "/v1/ca/revoked/box")[0], 200)
+        offline = lambda c: {h["id"]: h["revoked"] for h in self.status(c)["offline"]}
+        wait_for(lambda: offline(a) == offline(b) == {"box": True}, 10)
+        time.sleep(2)  # it beats once a second, at one of them
+        self.assertEqual((self.hives(a), self.hives(b)), ({}, {}))
+
     def test_status_and_metrics_show_the_fleet(self):
         self.both()
         wait_for(lambda: len(self.status(self.a)["fleet"]["queens"]) == 2 and self.status(self.a)["fleet"]["leader"])
