@@ -114,7 +114,7 @@ Status Fleet::check_fresh() const {
 void Fleet::take(const std::vector<coord::Event>& events) {
   std::vector<coord::Event> shared;
   std::ranges::copy_if(events, std::back_inserter(shared), [](const coord::Event& e) {
-    return !e.entry.key.starts_with(kQueens) && e.entry.key != kLeader;
+    return !e.entry.key.starts_with(kQueens) && !e.entry.key.starts_with(shared::kClaims) && e.entry.key != kLeader;
   });
   for (const coord::Event& e : shared) {  // another queen hears one of hers now
     if (!e.entry.key.starts_with(kLive)) continue;

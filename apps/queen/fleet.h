@@ -1,12 +1,19 @@
 // A queen among others: the store that they share, what is known of them, and which of them leads.
 //
 // What is shared lies under these keys, each with a value of its own:
-//   aliases/NAME   the model's reference           seen/HIVE   where a hive was last, and its models
-//   pins/REF       "1"                             hives/HIVE  who speaks for a hive that has joined, and what opens it
+//   aliases/NAME   the model's reference
+//   pins/REF       "1"
+//   settings/REF   {KEY: VALUE}
+//   keys/SHA256    {scopes, created, name}
+//   hives/HIVE     who speaks for a hive that has joined, and what opens it
+//   seen/HIVE      where a hive was last, and its models
 //   revoked/HIVE   since when its certificates are good no longer, until it joins again
-//   settings/REF   {KEY: VALUE}                    live/HIVE   what the queen that hears it knows of it; while she
-//   lives keys/SHA256    {scopes, created, name}         queens/ID   {url, version, started}; while she lives house
-//   when a queen laid her own data into it       leader   the id of the queen that leads
+//   house          when a queen laid her own data into it
+// and while a queen lives:
+//   queens/ID      {url, version, started}
+//   live/HIVE      what the queen that hears it knows of it
+//   claims/SHA256  {body, answer}: shared_claims.h
+//   leader         the id of the queen that leads
 // She looks at a copy in memory (coord/mirror.h) and never waits for the store; what she changes counts when the store
 // has said yes. "While she lives": such keys are bound to a lease of 10 s, which she renews.
 // The leader forgets old revisions of the store, and decides nothing else: who hears a hive cares for it.
@@ -54,13 +61,15 @@ class Fleet {
   Fleet(const Fleet&) = delete;
   Fleet& operator=(const Fleet&) = delete;
 
-  /// Reads what is shared, and makes herself known. `on_changes`: of it, at first everything, without what is the
-  /// store's own (queens, leader).
+  /// Reads what is shared, and makes herself known. `on_changes`: of it, at first everything, without queens, leader
+  /// and claims.
   void start(OnChanges on_changes, std::function<void()> on_ready);
   /// The others need not wait until her lease ends. `then`: within 2 s.
   void leave(std::function<void()> then);
 
   [[nodiscard]] const std::string& id() const { return self_.id; }
+  /// What is bound to it goes when she does; 0: she holds none now.
+  [[nodiscard]] coord::LeaseId lease() const { return lease_ && lease_->held() ? lease_->id() : 0; }
   [[nodiscard]] coord::Mirror& mirror() { return *mirror_; }
   [[nodiscard]] const coord::Mirror& mirror() const { return *mirror_; }
   [[nodiscard]] coord::CoordStore& store() { return *store_; }

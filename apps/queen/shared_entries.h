@@ -17,7 +17,7 @@ namespace llorch::queen::shared {
 // What keys begin with.
 inline constexpr std::string_view kAliases = "aliases/", kPins = "pins/", kSettings = "settings/", kHives = "hives/",
                                   kSeen = "seen/", kKeys = "keys/", kLive = "live/", kQueens = "queens/",
-                                  kRevoked = "revoked/";
+                                  kRevoked = "revoked/", kClaims = "claims/";
 inline constexpr std::string_view kHouse = "house", kLeader = "leader";
 
 using Entries = std::map<std::string, std::string>;

@@ -152,6 +152,7 @@ void Sharing::heard(const HiveEntry& h) {
 }
 
 void Sharing::sweep() {
+  claims_.sweep();
   for (const std::string& hive : fleet_->published())
     if (!q_.hives().online(hive)) {
       fleet_->withdraw(hive);

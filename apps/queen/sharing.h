@@ -14,6 +14,7 @@
 #include "queen/catalog.h"
 #include "queen/fleet.h"
 #include "queen/hive_table.h"
+#include "queen/shared_claims.h"
 #include "security/keys.h"
 
 namespace llorch::queen {
@@ -30,6 +31,7 @@ class Sharing {
   void start(Catalog& catalog);
   [[nodiscard]] Fleet& fleet() { return *fleet_; }
   [[nodiscard]] const Fleet& fleet() const { return *fleet_; }
+  [[nodiscard]] SharedClaims& claims() { return claims_; }
 
   // What is changed here. Errors: kStoreUnavailable; kResourceInUse where others change the same all the time.
   /// `then` also gets what the name meant before.
@@ -71,6 +73,7 @@ class Sharing {
   };
   Queen& q_;
   std::unique_ptr<Fleet> fleet_;
+  SharedClaims claims_{*fleet_};
   std::map<std::string, Told> told_;         // of hives that beat here
   std::map<std::string, std::string> keys_;  // values of "hives/", as they are in force
   std::map<std::string, std::string> own_;   // of the queen's file, until it is laid into the store

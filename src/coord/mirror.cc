@@ -209,7 +209,7 @@ struct Update : std::enable_shared_from_this<Update> {
       });
     });
   }
-  static constexpr int kConflictsMax = 8;
+  static constexpr int kConflictsMax = 50;  // with each of them another one has made its change
   CoordStore& store;
   std::string key;
   Mirror::Change change;

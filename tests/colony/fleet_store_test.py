@@ -125,11 +125,13 @@ class FleetStore(unittest.TestCase):
         made = self.json_of(self.a, "POST", "/v1/keys", {"name": "laptop", "scope": "infer"})
         opens = lambda c: self.ask(c, "GET", "/v1/models", headers={"Authorization": "Bearer " + made["key"]})[0]
         self.assertEqual(opens(self.a), 200)
-        self.within_a_second(lambda: opens(self.b) == 200)
-        self.assertEqual([k["name"] for k in self.json_of(self.b, "GET", "/v1/keys")["keys"]], ["laptop"])
+        names = lambda c: [k["name"] for k in self.json_of(c, "GET", "/v1/keys")["keys"]]
+        self.within_a_second(lambda: names(self.b) == ["laptop"])
+        self.assertEqual(opens(self.b), 200)
         self.assertEqual(self.ask(self.b, "DELETE", "/v1/keys/laptop")[0], 200)
         self.assertEqual(opens(self.b), 401)
-        self.within_a_second(lambda: opens(self.a) == 401)
+        self.within_a_second(lambda: names(self.a) == [])
+        self.assertEqual(opens(self.a), 401)
         self.assertNotIn(made["key"].encode(), b"".join(f.read_bytes() for f in self.etcd.folder.rglob("*") if f.is_file()), "the store has hashes alone")
 
     def test_changes_of_one_key_at_both_at_once_are_all_kept(self):
@@ -307,6 +309,31 @@ class FleetStore(unittest.TestCase):
         status, answer = self.ask(self.b, "GET", path)
         self.assertEqual((status, answer["error"]["code"]), (404, "JOB_NOT_FOUND"))
         self.assertIn(f"127.0.0.1:{self.a.queen_port}", answer["error"]["message"])
+
+    def test_a_request_that_is_repeated_at_another_queen_makes_no_second_job(self):
+        self.both()
+        self.hive("red", self.a)
+        wait_for(lambda: "red" in self.hives(self.b))
+        order = {"operation": "infer", "model": "builtin:haiku", "prompt": "Write a haiku about rain", "max_tokens": 10}
+        post = lambda c, key, **more: c.call("POST", "/v1/jobs", order | more, WHO | {"Idempotency-Key": key})
+        status, _, made = post(self.a, "one")
+        self.assertEqual(status, 202, made)
+        status, headers, again = post(self.b, "one")
+        self.assertEqual((status, again, headers["Idempotent-Replayed"]), (202, made, "true"))
+        self.assertTrue(parse_sse(self.b.call("GET", again["sse_url"], None, WHO)[2])[1])
+        status, _, answer = post(self.b, "one", max_tokens=11)
+        self.assertEqual((status, answer["error"]["code"]), (409, "IDEMPOTENCY_MISMATCH"))
+        status, _, answer = post(self.b, "flawed", frobnicate=1)
+        self.assertEqual(status, 400, answer)
+        wait_for(lambda: post(self.a, "flawed")[0] == 202, 2)  # what came to nothing has left the key free
+        answers = []
+        threads = [threading.Thread(target=lambda c=c: answers.append(post(c, "many"))) for c in (self.a, self.b) * 4]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual({a[0] for a in answers}, {202}, answers)
+        self.assertEqual(len({a[2]["job_id"] for a in answers}), 1)
 
     def test_what_a_queen_had_on_her_own_becomes_the_fleets(self):
         alone = self.queen(self.a, store=False)

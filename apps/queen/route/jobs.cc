@@ -51,6 +51,7 @@ struct Incoming {
   boost::json::value deadline_ms;
   std::shared_ptr<InferOrder> infer;
   service::ReservedKey key;
+  SharedClaims::ClaimPtr claim;  // of that key at the other queens
 };
 using IncomingPtr = std::shared_ptr<Incoming>;
 
@@ -321,6 +322,7 @@ void reply_created(const ContextPtr& c, Incoming& in, const Task& t) {
   response.status = 202;
   response.body = boost::json::serialize(service::created(*t.job, kPrefix, 0));
   in.key.answered({t.job->id, response});
+  if (in.claim) in.claim->answered(response.body);
   c->reply(std::move(response));
 }
 
@@ -570,8 +572,9 @@ void create(Queen& q, const ContextPtr& c, const IncomingPtr& in) {
     if (c->exchange->alive()) create(q, c, in);
   };
   if (!q.intake().reserve(c, in->hash, in->key, again)) return;
-  if (in->infer) return create_infer(q, c, *in);
-  create_operation(q, c, *in);
+  const auto go_on = [&q, c, in] { in->infer ? create_infer(q, c, *in) : create_operation(q, c, *in); };
+  if (!q.sharing()) return go_on();
+  q.sharing()->claims().reserve(c, in->hash, {in, &in->claim}, go_on);
 }
 
 }  // namespace
