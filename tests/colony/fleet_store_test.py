@@ -204,7 +204,8 @@ class FleetStore(unittest.TestCase):
 
     def test_status_and_metrics_show_the_fleet(self):
         self.both()
-        wait_for(lambda: len(self.status(self.a)["fleet"]["queens"]) == 2 and self.status(self.a)["fleet"]["leader"])
+        for c in (self.a, self.b):
+            wait_for(lambda c=c: len(self.status(c)["fleet"]["queens"]) == 2 and self.status(c)["fleet"]["leader"])
         fleets = [self.status(c)["fleet"] for c in (self.a, self.b)]
         self.assertEqual(fleets[0]["leader"], fleets[1]["leader"])
         self.assertEqual([sum(q["leads"] for q in f["queens"]) for f in fleets], [1, 1])
