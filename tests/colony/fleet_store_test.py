@@ -1,4 +1,6 @@
 """Several queens on one etcd: what one is told holds at all, hives of one serve all, and one of them may die."""
+import contextlib
+import json
 import pathlib
 import shutil
 import signal
@@ -7,8 +9,9 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 
-from colony import BIN, Colony, free_port, listens, main, parse_sse, wait_for
+from colony import BIN, Colony, free_port, main, parse_sse, wait_for
 
 TOKEN = "planted-token-of-this-fleet"
 WHO = {"Authorization": "Bearer " + TOKEN}
@@ -27,7 +30,11 @@ class Etcd:
         client, peer = (f"http://127.0.0.1:{p}" for p in (self.port, self.peer))
         log = open(self.folder / "log", "a")
         self.process = subprocess.Popen(["etcd", "--name", "m", "--data-dir", self.folder / "m", "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"m={peer}", "--heartbeat-interval", "10", "--election-timeout", "100", "--unsafe-no-fsync", "--logger", "zap"], stdout=log, stderr=log)
-        wait_for(lambda: listens(self.port))
+        wait_for(self.healthy, 30)  # one that is killed before it has led once does not come back
+
+    def healthy(self):
+        with contextlib.suppress(OSError):
+            return json.load(urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2))["health"] == "true"
 
     def kill(self):
         self.process.kill()
