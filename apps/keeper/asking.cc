@@ -18,6 +18,7 @@
 #include "keeper/hints.h"
 #include "keeper/parts.h"
 #include "keeper/tool_file.h"
+#include "number_flags.h"
 
 namespace llorch::keeper {
 namespace {
@@ -55,14 +56,14 @@ void Question::add(CLI::App& app) {
                                              : fmt::format("{} is no number of tokens: 1 or more, or -1", text);
           },
           "1 OR MORE, OR -1"));
-  app.add_option("--temperature", temperature)->check(CLI::Range(0.0, 2.0));
-  app.add_option("--top-p", top_p)->check(CLI::Range(0.0, 1.0));
-  app.add_option("--min-p", min_p)->check(CLI::Range(0.0, 1.0));
-  app.add_option("--top-k", top_k)->check(CLI::NonNegativeNumber);
-  app.add_option("--repetition-penalty", repetition_penalty)->check(CLI::Range(0.0, 2.0));
-  app.add_option("--presence-penalty", presence_penalty)->check(CLI::Range(-2.0, 2.0));
-  app.add_option("--frequency-penalty", frequency_penalty)->check(CLI::Range(-2.0, 2.0));
-  app.add_option("--seed", seed);
+  app.add_option("--temperature", temperature)->check(cli::number_between(0, 2));
+  app.add_option("--top-p", top_p)->check(cli::number_between(0, 1));
+  app.add_option("--min-p", min_p)->check(cli::number_between(0, 1));
+  app.add_option("--top-k", top_k)->check(CLI::Range(0, 1 << 21));
+  app.add_option("--repetition-penalty", repetition_penalty)->check(cli::number_between(0, 2, true));
+  app.add_option("--presence-penalty", presence_penalty)->check(cli::number_between(-2, 2));
+  app.add_option("--frequency-penalty", frequency_penalty)->check(cli::number_between(-2, 2));
+  app.add_option("--seed", seed)->check(cli::whole_number());
   app.add_option("--stop", stop, "end before this text; at most sixteen")->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
   app.add_flag("--show-thoughts", show_thoughts,

@@ -133,11 +133,15 @@ class Conversation {
   void save(const std::string& name) {
     const auto path = chat_path(name);
     if (!path) return complain_here(path.error(), "/save NAME");
+    if (*path != kept_at_ && load_chat(*path))
+      return complain_here({ErrorCode::kResourceInUse, *path + " is another conversation: it stays as it is"},
+                           "/save with another name, or /load it first");
     const ChatFile chat{question_.model, window_.messages(), window_.tokens(), window_.tokens_max()};
     if (const Status s = save_chat(*path, chat); !s)
       return complain_here(s.error(), s.error().code == ErrorCode::kResourceInUse
                                           ? "/save with another name"
                                           : "does the folder exist, and may this user write there?");
+    kept_at_ = *path;
     tell("saved: " + *path);
   }
 
@@ -146,7 +150,7 @@ class Conversation {
     if (!path) return complain_here(path.error(), "/load NAME");
     auto chat = load_chat(*path);
     if (!chat) return complain_here(chat.error(), "/load NAME takes what /save NAME has written");
-    question_.model = chat->model;
+    question_.model = chat->model, kept_at_ = *path;
     window_.set_messages(std::move(chat->messages));
     window_.set_tokens(chat->tokens, chat->tokens_max);
     tell(fmt::format("loaded: {} messages; the model is {}", window_.messages().size(), question_.model));
@@ -334,6 +338,7 @@ class Conversation {
   ChatSettings settings_;
   LineEditor lines_;
   ChatWindow window_;
+  std::string kept_at_;            // the file that /save or /load named last
   std::string attached_, unsent_;  // for the next message; the last one, where it has failed
   bool left_ = false;
 };

@@ -321,8 +321,15 @@ export class Chat {
   }
 
   // What is kept.
-  save(c) {
-    return this.store.put(structuredClone(c)).catch(() => this.problem("This browser has no room left to keep conversations: export and delete some."));
+  async save(c) {
+    try {
+      if (await this.store.put(structuredClone(c))) return;
+      this.conversations = this.conversations.filter((other) => other !== c);
+      this.draw();
+      if (c === this.current) this.problem("This conversation was deleted in another tab: it is not kept any more.");
+    } catch {
+      this.problem("This browser has no room left to keep conversations: export and delete some.");
+    }
   }
   change(id, f) {
     const c = this.conversations.find((other) => other.id === id);

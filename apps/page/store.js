@@ -60,24 +60,32 @@ export async function openStore() {
         for (const c of list) knownOf(c.id).note(c);
         return list;
       },
-      /** Other tabs write the same conversations: it is read, merged and written in one transaction. */
+      /**
+       * Other tabs write the same conversations: it is read, merged and written in one transaction. False: another tab has
+       * deleted it, and it stays deleted.
+       */
       put: (c) =>
         new Promise((resolve, reject) => {
           const known = knownOf(c.id), place = store("conversations", "readwrite"), kept = place.get(c.id);
+          let lives = true;
           for (const m of c.messages) known.messages.add(keyOf(m));
           kept.onsuccess = () => {
+            if (!(lives = kept.result || known.fields === undefined)) return;
             place.put(merged(kept.result, c, known));
             known.note(c);
           };
-          place.transaction.oncomplete = () => resolve();
+          place.transaction.oncomplete = () => resolve(Boolean(lives));
           place.transaction.onabort = () => reject(place.transaction.error);
         }),
-      remove: (id) => done(store("conversations", "readwrite").delete(id)),
+      remove(id) {
+        seen.delete(id);  // this tab may begin anew with it
+        return done(store("conversations", "readwrite").delete(id));
+      },
       settings: async () => (await done(store("settings").get("page"))) ?? { id: "page" },
       saveSettings: (s) => done(store("settings", "readwrite").put({ ...s, id: "page" })),
     };
   } catch {
     const kept = new Map();
-    return { lasting: false, all: async () => [...kept.values()], put: async (c) => kept.set(c.id, c), remove: async (id) => kept.delete(id), settings: async () => ({ id: "page" }), saveSettings: async () => {} };
+    return { lasting: false, all: async () => [...kept.values()], put: async (c) => Boolean(kept.set(c.id, c)), remove: async (id) => kept.delete(id), settings: async () => ({ id: "page" }), saveSettings: async () => {} };
   }
 }

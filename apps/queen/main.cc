@@ -1,6 +1,7 @@
 // llorch-queen: takes every decision of a colony.
 #include "base/integer.h"
 #include "daemon_flags.h"
+#include "number_flags.h"
 #include "queen/migration.h"
 #include "queen/queen.h"
 
@@ -32,7 +33,7 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
   app.add_option("--eviction-vram-threshold", o.vram_threshold,
                  "above this share of a device's memory an idle worker is stopped, the least recently used first; not "
                  "one that has a GPU for itself")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(cli::number_between(0, 1))
       ->capture_default_str();
   app.add_option("--eviction-model-cache-policy", "fetched files stay")
       ->check(CLI::IsMember({"none"}))
@@ -55,7 +56,7 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
   app.add_option("--retry-enabled", o.retry_enabled, "try again where no token was delivered")->capture_default_str();
   app.add_option("--retry-max-attempts", o.retry_attempts)->check(CLI::Range(1, 20))->capture_default_str();
   app.add_option("--retry-initial-delay-ms", o.retry_first_ms)->check(CLI::Range(0, 60'000))->capture_default_str();
-  app.add_option("--retry-multiplier", o.retry_multiplier)->check(CLI::Range(1.0, 10.0))->capture_default_str();
+  app.add_option("--retry-multiplier", o.retry_multiplier)->check(cli::number_between(1, 10))->capture_default_str();
   app.add_option("--retry-max-delay-ms", o.retry_max_ms)->check(CLI::Range(0, 600'000))->capture_default_str();
   app.add_option("--retry-jitter", o.retry_jitter, "delays differ a little")->capture_default_str();
   app.add_option("--queue-optimizer-enabled", o.optimizer_enabled, "advice when the line is long")

@@ -103,7 +103,7 @@ class Chat(unittest.TestCase):
     def test_what_no_command_is(self):
         r = self.type("/sytem x\n/set temprature 1\n/set temperature 9\n/set schema none.json\n//etc/hosts\n/etc/hosts is a file\n")
         self.assertEqual([said[-1] for said in (self.queen.said(0), self.queen.said(1))], [("user", "/etc/hosts"), ("user", "/etc/hosts is a file")])
-        for words in ("no command /sytem: did you mean '/system'?", "no setting 'temprature': did you mean 'temperature'?", "range", "none.json"):
+        for words in ("no command /sytem: did you mean '/system'?", "no setting 'temprature': did you mean 'temperature'?", "9 is no number from 0 to 2", "none.json"):
             self.assertIn(words, r.stderr)
         self.assertNotIn("temperature", self.queen.orders[0])
 
@@ -182,6 +182,13 @@ class Chat(unittest.TestCase):
         self.assertEqual(kept.read_text(), '{"mine": 1}')
         r = self.type("one\n/save again\ntwo\n/save again\n")
         self.assertEqual(r.stderr.count("saved: "), 2, "its own it writes anew")
+        path = self.c.home / ".local/state/llorch/chats/again.json"
+        before = path.read_text()
+        r = self.type("other\n/save again\n")
+        self.assertIn(f"{path} is another conversation: it stays as it is", r.stderr)
+        self.assertEqual(path.read_text(), before)
+        self.type("/load again\nthree\n/save again\n")
+        self.assertIn("three", path.read_text())
 
     def test_tokens_of_a_conversation_that_was_kept(self):
         self.type("one\n/save t\n", context=64, tokens_in=40)

@@ -40,7 +40,7 @@ class Chat(unittest.TestCase):
                 page = self.open(**how)
                 self.assertEqual(accessible(page), [])
                 answer = ask(page, "some markdown", 1)
-                self.assertEqual([answer.locator(t).count() for t in ("h2", "strong", "em", "ol li", "td", "blockquote", ".code pre")], [1, 1, 1, 2, 6, 1, 1])
+                wait_for(lambda: [answer.locator(t).count() for t in ("h2", "strong", "em", "ol li", "td", "blockquote", ".code pre")] == [1, 1, 1, 2, 6, 1, 1])
                 self.assertEqual(answer.locator(".code-head span").inner_text(), "python")
                 self.assertEqual(answer.locator("a").get_attribute("rel"), "noopener noreferrer nofollow")
                 ask(page, "think of a colour", 2)
@@ -194,6 +194,23 @@ class Chat(unittest.TestCase):
         page.reload()
         page.wait_for_selector(".said:has-text('Of the other tab')")
         self.assertEqual(page.locator(".said").all_inner_texts(), ["First", "Of the other tab", "Edited"])
+        self.done(page)
+
+    def test_what_another_tab_deleted_stays_deleted(self):
+        page = self.open()
+        ask(page, "A secret", 1)
+        wait_for(lambda: [m["state"] for c in self.kept(page) for m in c["messages"] if m["role"] == "assistant"] == ["done"])
+        other = self.browser.tab(page.url, page.context)
+        other.wait_for_selector(".said:has-text('A secret')")
+        other.click("#delete-all")
+        other.locator("dialog button:has-text('Delete all')").click()
+        wait_for(lambda: not self.kept(page))
+        ask(page, "And more", 2)
+        page.wait_for_selector("text=This conversation was deleted in another tab: it is not kept any more.")
+        self.assertEqual((self.kept(page), page.locator(".conversations li").count()), ([], 0))
+        page.click("#new")
+        ask(page, "Anew", 1)
+        wait_for(lambda: [m["content"] for c in self.kept(page) for m in c["messages"] if m["role"] == "user"] == ["Anew"])
         self.done(page)
 
     def test_rename_export_delete(self):

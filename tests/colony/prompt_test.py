@@ -41,6 +41,29 @@ class Prompt(unittest.TestCase):
         _, raw = on_a_terminal(self.c.command("run", "haiku", "Write a haiku about rain", "-n", "-1", "--ignore-eos"), self.c.env | {"TERM": "xterm"}, 60)
         self.assertIn(b"the answer was cut: the model's window of 256 tokens is full", raw)
 
+    def test_numbers_that_are_none(self):
+        for flag, value, words in (
+            ("--temperature", "nan", "nan is no number from 0 to 2"),
+            ("--top-p", "NaN", "NaN is no number from 0 to 1"),
+            ("--presence-penalty", "2.1", "2.1 is no number from -2 to 2"),
+            ("--repetition-penalty", "0", "0 is no number above 0 to 2"),
+            ("--seed", "-1", "-1 is no whole number from 0 to 18446744073709551615"),
+            ("--seed", "18446744073709551616", "is no whole number"),
+            ("--seed", "1.5", "is no whole number"),
+        ):
+            r = self.run_model("x", f"{flag}={value}")
+            self.assertEqual((r.returncode, r.stdout), (2, b""), flag)
+            self.assertIn(f"{flag}: ", r.stderr.decode())
+            self.assertIn(words, r.stderr.decode())
+        r = self.run_model("x", "-n", "2", "--seed", "18446744073709551615", "--repetition-penalty", "2", "--temperature", "1e-1")
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+
+    def test_stdin_without_end(self):
+        command = ["sh", "-c", 'yes | "$@"', "sh", *map(str, self.c.command("run", "haiku", "--quiet"))]
+        r = subprocess.run(command, capture_output=True, text=True, env=self.c.env, timeout=30)
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertIn("stdin has more than 8388608 bytes", r.stderr)
+
     def test_text_that_is_none(self):
         for arguments, stdin, words in (((b"caf\xe9",), None, "the prompt is no UTF-8: byte 4 is 0xe9"), ((), b"one \xff", "stdin is no UTF-8: byte 5 is 0xff"), (("hello", "--stop", b"\xe9"), None, "the request is no UTF-8")):
             r = self.run_model(*arguments, stdin=stdin)

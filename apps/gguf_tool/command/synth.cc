@@ -2,6 +2,7 @@
 #include "arch/synth.h"
 #include "command_line.h"
 #include "format/gguf.h"
+#include "number_flags.h"
 
 namespace llorch::gguf_tool {
 namespace {
@@ -38,7 +39,7 @@ void add_command_synth(CLI::App& app, int& exit_code) {
                 "a JSON object over the config.json of a published shape: '{\"num_hidden_layers\": 2}'");
   c->add_option("--type", flags->request.type, "F32, F16, BF16, Q4_0, ..., MXFP4, NVFP4, Q4_K_M, Q5_K_M")
       ->capture_default_str();
-  c->add_option("--seed", flags->request.seed, "of the weights")->capture_default_str();
+  c->add_option("--seed", flags->request.seed, "of the weights")->check(cli::whole_number())->capture_default_str();
   c->add_option("--vocab", flags->vocab, "a GGUF file whose tokenizer is copied");
   c->add_flag("!--tied", flags->request.optional_tensors,
               "leave optional tensors out: the token embedding is the output head");

@@ -12,6 +12,7 @@
 #include "keeper/model_settings_command.h"
 #include "keeper/parts.h"
 #include "keeper/suggestions.h"
+#include "number_flags.h"
 
 namespace llorch::keeper {
 namespace {
@@ -298,7 +299,7 @@ void add_suggest(CLI::App& model, int& exit_code) {
       command(model, "suggest", "good models for a machine of this size", std::shared_ptr<Common>(f, &f->common));
   c->add_option("--memory-gb", f->memory_gb,
                 "for so much memory, of a GPU or of another machine (default: this machine's)")
-      ->check(CLI::Range(0.1, 1e5));
+      ->check(cli::number_between(0.1, 1e5));
   c->add_flag("--all", f->all, "also those that do not fit");
   c->callback([f, &exit_code] { exit_code = suggest(f->common, f->memory_gb, f->all); });
 }

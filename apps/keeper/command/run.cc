@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <iostream>
-#include <iterator>
 
 #include "base/output_file.h"
 #include "keeper/attachment.h"
@@ -36,7 +35,12 @@ Status read_prompt(RunFlags& f, Session& session, bool joins) {
   constexpr int kSoonMs = 2000;
   pollfd input{STDIN_FILENO, POLLIN, 0};
   if (poll(&input, 1, kSoonMs) == 0) session.step("reading stdin to its end; < /dev/null leaves it out");
-  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  constexpr std::size_t kMost = 8u << 20;  // what a queen takes of a request
+  std::string text(kMost + 1, 0);
+  std::cin.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(std::cin.gcount()));
+  if (text.size() > kMost)
+    return fail(ErrorCode::kPayloadTooLarge, "stdin has more than {} bytes, which is the most of a request", kMost);
   LLORCH_OK(check_utf8(text, "stdin"));
   while (!f.prompt.empty() && text.ends_with('\n')) text.pop_back();
   f.prompt = text.empty() || f.prompt.empty() ? text + f.prompt : text + "\n\n" + f.prompt;

@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "engine/engine.h"
+#include "number_flags.h"
 #include "worker/model_flags.h"
 #include "worker/receipt.h"
 
@@ -152,22 +153,23 @@ void add_command_generate(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   c->add_option("--temperature", flags->sampling.temperature, "0: always the most likely token")
-      ->check(CLI::Range(0.0, 2.0))
+      ->check(cli::number_between(0, 2))
       ->capture_default_str();
   c->add_option("--top-k", flags->sampling.top_k, "0: off")->check(CLI::Range(0, 1 << 21))->capture_default_str();
-  c->add_option("--top-p", flags->sampling.top_p, "1: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  c->add_option("--min-p", flags->sampling.min_p, "0: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  c->add_option("--top-p", flags->sampling.top_p, "1: off")->check(cli::number_between(0, 1))->capture_default_str();
+  c->add_option("--min-p", flags->sampling.min_p, "0: off")->check(cli::number_between(0, 1))->capture_default_str();
   c->add_option("--repetition-penalty", flags->sampling.repetition_penalty, "1: off")
-      ->check(CLI::Range(1e-3, 2.0))
+      ->check(cli::number_between(1e-3, 2))
       ->capture_default_str();
   c->add_option("--presence-penalty", flags->sampling.presence_penalty)
-      ->check(CLI::Range(-2.0, 2.0))
+      ->check(cli::number_between(-2, 2))
       ->capture_default_str();
   c->add_option("--frequency-penalty", flags->sampling.frequency_penalty)
-      ->check(CLI::Range(-2.0, 2.0))
+      ->check(cli::number_between(-2, 2))
       ->capture_default_str();
   c->add_option("--stop", flags->stop, "end before this text (up to four times)");
-  auto* seed = c->add_option("--seed", flags->sampling.seed, "default: random, and printed");
+  auto* seed =
+      c->add_option("--seed", flags->sampling.seed, "default: random, and printed")->check(cli::whole_number());
   c->add_option("--prefill-chunk", flags->prefill_chunk, "prompt tokens of one forward pass")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();

@@ -12,6 +12,7 @@
 #include "engine/forward_all.h"
 #include "format/safetensors.h"
 #include "gives_no_text.h"
+#include "number_flags.h"
 #include "worker/model_flags.h"
 
 namespace llorch::worker {
@@ -213,7 +214,7 @@ void add_command_parity(CLI::App& app, int& exit_code) {
   c->add_option("--tokens", flags->tokens, "token ids, where the reference does not say which")->delimiter(',');
   c->add_option("--tolerance", flags->tolerance,
                 "relative error of a checkpoint (default: 1e-6 for --isa reference, 3e-2 for others)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(cli::number_between(0, 1));
   c->callback([flags, &exit_code] {
     const auto done = parity(*flags);
     exit_code = done ? *done : cli::report(done.error(), flags->model.as_json);

@@ -4,6 +4,7 @@
 
 #include "config_file.h"
 #include "daemon_flags.h"
+#include "number_flags.h"
 #include "security/validate.h"
 #include "service/descriptors.h"
 #include "service/exit_deadline.h"
@@ -98,31 +99,31 @@ void add_threads_share(CLI::App& c, int& threads) {
 /// Of requests that do not name them.
 void add_sampling_flags(CLI::App& c, SamplingSettings& s) {
   c.add_option("--temperature", s.temperature, "of requests that name none (default: the model's own, else 0.8)")
-      ->check(CLI::Range(0.0, 2.0));
-  c.add_option("--top-p", s.top_p, "likewise (else 0.95)")->check(CLI::Range(0.0, 1.0));
-  c.add_option("--min-p", s.min_p, "likewise (else 0.05)")->check(CLI::Range(0.0, 1.0));
+      ->check(cli::number_between(0, 2));
+  c.add_option("--top-p", s.top_p, "likewise (else 0.95)")->check(cli::number_between(0, 1));
+  c.add_option("--min-p", s.min_p, "likewise (else 0.05)")->check(cli::number_between(0, 1));
   c.add_option("--top-k", s.top_k, "likewise (else 40)")->check(CLI::Range(0, 1 << 21));
-  c.add_option("--repetition-penalty", s.repetition_penalty, "likewise (else 1)")->check(CLI::Range(1e-9, 2.0));
+  c.add_option("--repetition-penalty", s.repetition_penalty, "likewise (else 1)")->check(cli::number_between(1e-9, 2));
 }
 
 /// Of what requests remember.
 void add_cache_flags(CLI::App& c, ServeFlags& f) {
   c.add_option("--kv-cache-size-mb", f.kv_mb,
                "default: one full context, and 1,024 positions for each of max-batch where its quarter is as much")
-      ->check(CLI::Range(0.1, 1e6));
+      ->check(cli::number_between(0.1, 1e6));
   c.add_option("--kv-type", f.kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
   c.add_flag("--no-prefix-cache", f.no_prefix_cache, "compute every prompt from its beginning");
   c.add_option("--cache-ram-mb", f.cache_ram_mb,
                "memory for what had to leave the KV cache and may be asked for again (default: none)")
       ->envname("LLORCH_CACHE_RAM_MB")
-      ->check(CLI::Range(0.0, 1e7));
+      ->check(cli::number_between(0, 1e7));
   c.add_option("--cache-dir", f.serve.engine.cache_folder,
                "keep the KV cache of conversations in this folder: a restart goes on from there. It tells what was "
                "said: its files are for this user alone")
       ->envname("LLORCH_CACHE_DIR");
   c.add_option("--cache-disk-mb", f.cache_disk_mb, "most that --cache-dir takes, of all models")
       ->envname("LLORCH_CACHE_DISK_MB")
-      ->check(CLI::Range(1.0, 1e9))
+      ->check(cli::number_between(1, 1e9))
       ->capture_default_str();
 }
 
