@@ -27,6 +27,9 @@ using service::Step;
 
 namespace {
 
+constexpr std::chrono::seconds kStopTime{60};     // of hives, and of all that waits for them
+constexpr std::chrono::seconds kThreadsTime{10};  // what is asked of disks has to end then
+
 /// Where this machine's hive reaches a queen that listens there.
 std::string own_url(const std::string& listen, int port, bool secure) {
   const std::string host = !colony::is_any_address(listen) ? listen : listen.contains(':') ? "::1" : "127.0.0.1";
@@ -100,6 +103,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
                .worker_kind = options_.worker_kind}),
       admission_(options_, placer_.line(), metrics_),
       background_(loop),
+      files_(loop, {.threads = 8, .threads_per_owner = 1}),
       ledger_(desk_, background_, metrics_),
       intake_(loop, admission_),
       tls_(loop, {options_.data_dir, service::host_name(), options_.allowed_hosts,
@@ -521,7 +525,8 @@ void Queen::shutdown(std::string_view why, bool all) {
   intake_.close();
   desk_.cancel_all(ending);
   gate_.close(ending);
-  stop_everything(ending_.errand(std::chrono::seconds(60)), *this, all);
+  deadline_.arm(kStopTime + kThreadsTime, [] { return 0; });
+  stop_everything(ending_.errand(kStopTime), *this, all);
   ending_.close(ending);
   ending_.when_empty([this] { loop_.stop(); });
 }

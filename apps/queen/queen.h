@@ -26,6 +26,7 @@
 #include "queen/worker_feeds.h"
 #include "service/background.h"
 #include "service/broadcast.h"
+#include "service/exit_deadline.h"
 #include "service/front.h"
 #include "service/job_desk.h"
 
@@ -49,6 +50,8 @@ class Queen {
   [[nodiscard]] service::Front& front() { return front_; }
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
   [[nodiscard]] service::Background& background() { return background_; }
+  /// Files of people, which may be on disks that hang. Each task's owner is its path.
+  [[nodiscard]] service::Background& files() { return files_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& broadcast() { return broadcast_; }
@@ -134,6 +137,7 @@ class Queen {
   /// Of a queen that ends when she is not used: looks whether she is.
   void watch_use();
 
+  service::ExitDeadline deadline_;  // first: a file that hangs holds up the end of its thread
   net::EventLoop& loop_;
   QueenOptions options_;
   service::Gate gate_{loop_}, ending_{loop_};  // ending_: of what shuts her down, when gate_ is closed
@@ -158,7 +162,7 @@ class Queen {
   net::EventLoop::Timer optimizer_timer_, sweep_timer_, use_timer_;
   net::Clock::time_point started_ = net::Clock::now();
   bool stopping_ = false;
-  service::Background background_;  // its work uses what is above
+  service::Background background_, files_;  // their work uses what is above
   JobLedger ledger_;
   Intake intake_;
   ColonyTls tls_;

@@ -1,12 +1,14 @@
 """Ollama's API on the queen, by the fields of its public documentation: what front ends that speak only that send and read."""
 import datetime
 import json
+import shutil
 import subprocess
 import unittest
 
 import gguf
 
-from colony import BIN, STORIES, Colony, main, wait_for
+from colony import BIN, STORIES, Colony, main, not_run, wait_for
+from held_files import WHY_NOT, HeldFiles
 from scopes_test import TOKEN, start
 
 HI = [{"role": "user", "content": "Write a haiku about rain"}]
@@ -199,6 +201,29 @@ class Files(unittest.TestCase):
             self.assertEqual(c.job({"operation": "infer", "model": "tales", "prompt": "x", "raw": True, "max_tokens": 2})[-1][1], "end")
             for name in ("tales", f"file:{STORIES}"):
                 self.assertEqual(listed()[name], STORIES.stat().st_size, "it is loaded")
+
+    def test_a_file_on_a_disk_that_hangs_holds_nobody_up(self):
+        if WHY_NOT:
+            return not_run(WHY_NOT)
+        with Colony() as c:
+            gone = c.home / "gone-disk/gone.gguf"
+            gone.parent.mkdir()
+            shutil.copy(STORIES, gone)
+            with HeldFiles(c, "llorch-queen", "/gone-disk/") as files:
+                c.queen("--no-own-hive")
+            for name, path in (("gone", gone), ("tales", STORIES)):
+                self.assertEqual(c.job({"operation": "model_alias", "name": name, "model": f"file:{path}"})[-1][1], "end")
+            listed = lambda: {m["name"]: m["size"] for m in c.call("GET", "/api/tags", timeout=20)[2]["models"]}
+            sizes = {"gone": STORIES.stat().st_size, "tales": STORIES.stat().st_size}
+            self.assertEqual({n: listed()[n] for n in sizes}, sizes)
+            files.hold()
+            try:
+                for _ in range(12):  # each look would take a thread of its own
+                    self.assertEqual({n: listed()[n] for n in sizes}, sizes | {"gone": 0}, "what is not known in time is 0")
+                self.assertEqual(c.job({"operation": "model_alias", "name": "other", "model": f"file:{STORIES}"})[-1][1], "end", "what she keeps is written")
+            finally:
+                files.go_on()
+            wait_for(lambda: {n: listed()[n] for n in sizes} == sizes)
 
     def test_a_prompt_without_a_template_is_completed(self):
         with Colony() as c:

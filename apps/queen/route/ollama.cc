@@ -6,6 +6,7 @@
 #include "base/split_name.h"
 #include "format/json.h"
 #include "queen/queen.h"
+#include "service/background.h"
 #include "service/remote.h"
 #include "wire/error_body.h"
 #include "wire/fields.h"
@@ -54,19 +55,43 @@ boost::json::object tags(const boost::json::array& models, const Sizes& files) {
   return {{"models", std::move(list)}};
 }
 
-/// Sizes of files are looked up in the background: a file system may hang.
+/// An answer that waits for sizes of files.
+struct Listing {
+  boost::json::array models;
+  Sizes files;
+  std::size_t left = 0;  // files that are looked up
+  bool told = false;
+  service::Cancellation ended = service::make_cancellation();
+  net::EventLoop::Timer limit;
+};
+
+/// A file system may hang: what has no size after a second is listed without.
 void reply_tags(Queen& q, const ContextPtr& c) {
-  const boost::json::array all = models(q);
-  const auto files = std::make_shared<Sizes>(named_files(all));
-  if (files->empty()) return c->reply(200, tags(all, *files));
-  q.background().run(
-      [files] {
-        for (auto& [ref, size] : *files) size = size_of_parts(ref.substr(kFilePrefix.size())).value_or(0);
-      },
-      [c, files, all](const Status& done) {
-        if (!done) return c->fail(done.error());
-        c->reply(200, tags(all, *files));
-      });
+  const auto listing = std::make_shared<Listing>();
+  listing->models = models(q), listing->files = named_files(listing->models);
+  listing->left = listing->files.size();
+  const auto tell = [c, listing] {
+    if (std::exchange(listing->told, true)) return;
+    listing->limit.cancel();
+    c->reply(200, tags(listing->models, listing->files));
+  };
+  if (listing->files.empty()) return tell();
+  constexpr std::chrono::seconds kSizesTime{1};
+  listing->limit = q.loop().after(kSizesTime, [&q, listing, tell] {
+    const auto held = tell;  // telling ends this timer
+    q.files().cancel(listing->ended);
+    held();
+  });
+  for (const auto& [ref, unknown] : Sizes(listing->files)) {
+    const auto size = std::make_shared<std::int64_t>(0);
+    const std::string path = ref.substr(kFilePrefix.size());
+    q.files().run({[path, size] { *size = size_of_parts(path).value_or(0); },
+                   [listing, tell, size, ref](const Status& looked) {
+                     if (looked) listing->files[ref] = *size;
+                     if (--listing->left == 0) tell();
+                   },
+                   path, listing->ended});
+  }
 }
 
 /// Until a worker is stopped because nobody asks it; a century stands for never.
