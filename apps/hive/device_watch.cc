@@ -12,7 +12,7 @@
 namespace llorch::hive {
 namespace {
 
-constexpr std::chrono::seconds kKnownWithin{2}, kSmiInterval{5}, kGpuTime{10};
+constexpr std::chrono::seconds kKnownWithin{2}, kSeldomInterval{5}, kGpuTime{10};
 constexpr int kGpuFailuresMax = 2;  // in a row: those of a moment
 constexpr std::size_t kSmiOutputMax = 1u << 20;
 
@@ -50,9 +50,10 @@ GpuUse DeviceWatch::use_of(const std::string& id) const {
   return it == gpu_use_.end() ? GpuUse() : it->second;
 }
 
-void DeviceWatch::measure(std::function<void()> then) {
+void DeviceWatch::measure(Gpus gpus, std::function<void()> then) {
   // Asking for GPUs takes a program or a driver: only where there were some, or where there may be some yet.
-  const bool due = by_nvml_ || net::Clock::now() - gpus_asked_at_ > kSmiInterval || gpus_asked_at_ < gpus_expired_at_;
+  const bool due = (by_nvml_ && gpus == Gpus::kOften) || net::Clock::now() - gpus_asked_at_ > kSeldomInterval ||
+                   gpus_asked_at_ < gpus_expired_at_;
   if ((devices_.size() > 1 || again_) && due) ask_gpus();
   if (std::exchange(reading_cpu_, true)) return then();
   const auto cpu = std::make_shared<colony::Device>();

@@ -32,9 +32,13 @@ class DeviceWatch {
   /// seconds to. `on_changed`: later, when there are other devices than before.
   /// `on_measured`: whenever GPUs have answered.
   void start(std::function<void()> on_known, std::function<void()> on_changed, std::function<void()> on_measured);
-  /// Measures again; GPUs by nvidia-smi, which is a program of its own, at most every five seconds. `then` is called
-  /// when the CPU's figures have been read, or at once where a reading is under way. It is called on the loop.
-  void measure(std::function<void()> then = [] {});
+  /// How often GPUs are asked: each question keeps one awake that has nothing else to do.
+  enum class Gpus { kSeldom, kOften };
+  /// Measures again; GPUs at most every five seconds, unless they are asked often and NVML answers: nvidia-smi is a
+  /// program of its own. `then` is called when the CPU's figures have been read, or at once where a reading is under
+  /// way. It is called on the loop.
+  void measure(
+      Gpus gpus = Gpus::kSeldom, std::function<void()> then = [] {});
   /// What is known of GPUs is of before: a process that used one has ended. They are asked as soon as can be.
   void expire_gpus();
   /// An expired measurement is not renewed yet. Not for longer than a driver may take to answer.

@@ -39,10 +39,11 @@ void Hive::remember_queens() {
   (void)queens_.learn(urls);
 }
 
-void Hive::learn_queens(const std::string& answer) {
-  if (options_.queen_started) return;  // it ends with her who has started it
+void Hive::learn(const std::string& answer) {
   const auto parsed = json::parse(answer, "answer");
   const auto* o = parsed ? parsed->if_object() : nullptr;
+  watched_ = o && json::find_bool(*o, "watched").value_or(false);
+  if (options_.queen_started) return;  // it ends with her who has started it
   const auto* list = o ? json::find_array(*o, "queens") : nullptr;
   if (!list) return;
   std::vector<std::string> urls;
@@ -170,8 +171,10 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
     s = service::check({status, parsed ? *parsed : boost::json::value(), {}});
     if (s) s = fail(ErrorCode::kIo, "the queen answered {}", status);
   }
-  if (s) learn_queens(answer);
-  if (!s) {
+  if (s) {
+    learn(answer);
+  } else {
+    watched_ = false;
     queens_.next();
     s = std::unexpected(with_advice(s.error(), options_.hive_id));
   }

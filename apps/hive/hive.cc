@@ -265,20 +265,21 @@ void Hive::measure_workers() {
     std::vector<std::pair<std::weak_ptr<WorkerProcess>, std::shared_ptr<MeasuredProcess>>> workers;
     std::vector<ProcessFigures> figures;
     std::optional<double> machine_cpu_pct;
+    net::Clock::time_point machine_at;
   };
   const auto round = std::make_shared<Round>();
   for (const auto& [id, w] : workers_) round->workers.emplace_back(w, w->measured);
   const auto measure = [round, machine = machine_] {
     for (const auto& [w, measured] : round->workers)
       round->figures.push_back(measured->meter.measure(measured->pid, measured->cgroup.get()));
-    round->machine_cpu_pct = machine->measure();
+    round->machine_cpu_pct = machine->measure(), round->machine_at = net::Clock::now();
   };
   kernel_.run(measure, [this, round](const Status& done) {
     measuring_ = false;
     if (!done) return;
     for (std::size_t i = 0; i < round->figures.size(); ++i)
       if (const auto w = round->workers[i].first.lock()) w->figures = std::move(round->figures[i]);
-    machine_cpu_pct_ = round->machine_cpu_pct;
+    machine_cpu_pct_ = round->machine_cpu_pct, machine_measured_at_ = round->machine_at;
     // Pages show figures that are at most two seconds old (U-01). Until the queen has taken one, heartbeats have their
     // own times: the first waits for GPUs, or for joining, and after a failure they wait longer each time.
     if (reported_ && beat_failures_ == 0 && !beating_) beat();
@@ -352,7 +353,10 @@ std::string Hive::metrics_text() {
 }
 
 void Hive::sweep() {
-  devices_.measure([this] { measure_workers(); });
+  const bool on_gpus =
+      std::ranges::any_of(workers_, [](const auto& w) { return colony::is_gpu(w.second->facts.device); });
+  devices_.measure(watched_ || on_gpus || !telemetry_.empty() ? DeviceWatch::Gpus::kOften : DeviceWatch::Gpus::kSeldom,
+                   [this] { measure_workers(); });
   const auto now = net::Clock::now();
   for (const auto& [id, w] : workers_) {
     if (w->facts.state != "ready") w->idle_since = now;

@@ -201,8 +201,9 @@ class Hive {
   /// Shows the one-time token to the queen and keeps the key that she gives for it (S-07).
   void join();
   [[nodiscard]] Result<service::Peer> queen_peer() const;
-  /// Others that share a store with her are kept for the time when she does not answer, also over a restart.
-  void learn_queens(const std::string& answer);
+  /// What her answer says: whether somebody looks at figures, and which others share a store with her. Those are kept
+  /// for the time when she does not answer, also over a restart.
+  void learn(const std::string& answer);
   void remember_queens();
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
   /// A heartbeat was answered, or not (status 0).
@@ -228,6 +229,7 @@ class Hive {
   net::EventLoop::Timer sweep_timer_, beat_timer_, probe_timer_;
   std::shared_ptr<MachineMeter> machine_ = std::make_shared<MachineMeter>();  // of the thread of kernel()
   std::optional<double> machine_cpu_pct_;
+  std::optional<net::Clock::time_point> machine_measured_at_;
   std::string cgroup_mount_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
@@ -235,7 +237,8 @@ class Hive {
   std::string node_token_;   // what the queen is shown; empty: our own token
   bool queen_only_ = false;  // from other machines: it has joined, and so do its workers (colony/caller.h)
   bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false,
-       reported_ = false;  // the queen has taken a heartbeat
+       reported_ = false,  // the queen has taken a heartbeat
+      watched_ = false;    // somebody looks at figures, says she
   int beat_failures_ = 0;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses
   Standing standing_;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 
@@ -13,7 +14,13 @@
 namespace llorch::hive {
 namespace {
 
-std::optional<std::int64_t> cpu_us_of(const std::string& proc) {
+/// Of a process, from its "stat".
+struct Times {
+  std::int64_t cpu_us = 0;
+  double uptime_s = 0;
+};
+
+std::optional<Times> times_of(const std::string& proc) {
   std::ifstream in(proc + "stat");
   std::string text((std::istreambuf_iterator<char>(in)), {});
   const std::size_t name_end = text.rfind(')');  // a program's name may have spaces
@@ -21,9 +28,15 @@ std::optional<std::int64_t> cpu_us_of(const std::string& proc) {
   std::istringstream fields(text.substr(name_end + 1));
   std::string skipped;
   for (int i = 0; i < 11; ++i) fields >> skipped;
-  std::int64_t user = 0, system = 0;
-  if (!(fields >> user >> system)) return std::nullopt;
-  return (user + system) * (1'000'000 / sysconf(_SC_CLK_TCK));
+  std::int64_t user = 0, system = 0, started = 0;  // started: since the machine was
+  fields >> user >> system;
+  for (int i = 0; i < 6; ++i) fields >> skipped;
+  timespec up{};
+  if (!(fields >> started) || clock_gettime(CLOCK_BOOTTIME, &up) != 0) return std::nullopt;
+  const std::int64_t ticks = sysconf(_SC_CLK_TCK);
+  const double since_boot = static_cast<double>(up.tv_sec) + static_cast<double>(up.tv_nsec) / 1e9;
+  return Times{(user + system) * (1'000'000 / ticks),
+               std::max(0.0, since_boot - static_cast<double>(started) / static_cast<double>(ticks))};
 }
 
 std::optional<std::pair<std::int64_t, std::int64_t>> io_of(const std::string& proc) {
@@ -59,13 +72,15 @@ ProcessFigures ProcessMeter::measure(std::int64_t pid, const Cgroup* group) {
   if (std::ifstream in(proc + "statm"); in >> pages >> pages) f.rss_mb = (pages * sysconf(_SC_PAGESIZE)) >> 20;
   auto cpu = group ? group->cpu_us() : std::nullopt;
   auto io = group ? group->io_bytes() : std::nullopt;
-  if (!cpu) cpu = cpu_us_of(proc);
+  const auto times = times_of(proc);
+  if (times) f.uptime_s = times->uptime_s;
+  if (!cpu && times) cpu = times->cpu_us;
   if (!io) io = io_of(proc);
   f.cpu_pct = rate(cpu_us_, cpu, 100);
   f.io_r_mb_s = rate(read_, io ? std::optional(io->first) : std::nullopt, 1);
   f.io_w_mb_s = rate(written_, io ? std::optional(io->second) : std::nullopt, 1);
   f.pids = group ? group->pids() : std::vector{pid};
-  last_ = now;
+  last_ = f.measured_at = now;
   return f;
 }
 
@@ -83,6 +98,11 @@ std::optional<double> MachineMeter::measure() {
   if (!past || all <= past->second) return std::nullopt;
   return std::clamp(100.0 * static_cast<double>(all - idle - past->first) / static_cast<double>(all - past->second),
                     0.0, 100.0);
+}
+
+boost::json::value measured_ago(std::optional<std::chrono::steady_clock::time_point> measured_at) {
+  if (!measured_at) return nullptr;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - *measured_at).count();
 }
 
 boost::json::object figures_of(const Hive& hive, const WorkerProcess& w) {
@@ -106,7 +126,8 @@ boost::json::object figures_of(const Hive& hive, const WorkerProcess& w) {
       {"io_w_mb_s", or_null(f.io_w_mb_s)},
       {"vram_mb", or_null(vram ? std::optional(*vram >> 20) : std::nullopt)},
       {"sleeps_in_s", or_null(hive.sleeps_in(w))},
-      {"uptime_s", std::chrono::duration<double>(net::Clock::now() - w.started).count()}};
+      {"uptime_s", or_null(f.uptime_s)},
+      {colony::kMeasuredAgo, measured_ago(f.measured_at)}};
   for (const auto& figure : measured) o[figure.key()] = figure.value();
   return o;
 }

@@ -3,6 +3,7 @@
 // What cannot be measured is absent, never zero (H-03). Rates are between two measurements.
 #pragma once
 
+#include <boost/json.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -19,6 +20,8 @@ struct ProcessFigures {
   std::optional<double> cpu_pct;               // of one core
   std::optional<std::int64_t> rss_mb;          // resident, what it shares with the page cache included
   std::optional<double> io_r_mb_s, io_w_mb_s;  // on devices
+  std::optional<double> uptime_s;              // at that time
+  std::optional<std::chrono::steady_clock::time_point> measured_at;
 };
 
 class ProcessMeter {
@@ -48,5 +51,8 @@ class MachineMeter {
  private:
   std::optional<std::pair<std::int64_t, std::int64_t>> last_;  // busy, all
 };
+
+/// Seconds since then, as heartbeats tell it; null: never.
+[[nodiscard]] boost::json::value measured_ago(std::optional<std::chrono::steady_clock::time_point> measured_at);
 
 }  // namespace llorch::hive

@@ -115,9 +115,12 @@ boost::json::object Hive::node_figures() const {
                     {"util_pct", or_null(use.util_pct)},
                     {"vram_total_mb", mb(d.memory_total)},
                     {"vram_used_mb", used_mb(d)},
-                    {"temp_c", or_null(use.temp_c)}});
+                    {"temp_c", or_null(use.temp_c)},
+                    {colony::kMeasuredAgo, measured_ago(devices_.measured_at(d.id))}});
   }
+  const auto memory_at = devices_.measured_at(devices_.cpu().id);
   return {{"cpu_pct", or_null(machine_cpu_pct_)},
+          {colony::kMeasuredAgo, measured_ago(std::min(machine_measured_at_.value_or(memory_at), memory_at))},
           {"gpus", std::move(gpus)},
           {"ram_total_mb", mb(devices_.cpu().memory_total)},
           {"ram_used_mb", used_mb(devices_.cpu())}};

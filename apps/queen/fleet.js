@@ -8,16 +8,20 @@ import { Models } from "/page/fleet_models.js";
 import { Names } from "/page/fleet_names.js";
 
 const RATE_LOOKS = 5;  // a rate is over this many looks
-const OLD_S = 1.8;  // figures of two seconds ago are not shown: the rest is for their way here. A machine reports every second
+const OLD_S = 1.8;  // figures that were measured two seconds ago are not shown: the rest is for their way here. A machine measures, and reports, every second
+const VIA_OLD_S = 12;  // of a machine that another queen of a fleet hears: she tells figures every ten seconds, and they are shown with their age
 const MIB = 2 ** 20;
+const NOT_ONLINE = { starting: "starting", asleep: "asleep until it is needed", unheard: "starting, or offline: the queen has just begun to listen" };
 
 /** A box with a heading and, at its end, what can be done. */
 export const section = (id, title, body, ...tools) => el("section", { class: "box", "aria-labelledby": `${id}-title`, id }, el("div", { class: "box-head" }, el("h2", { id: `${id}-title` }, title), el("span", { class: "space" }), ...tools), body);
 const parts = new WeakMap();  // of an element: what draws it
+const memoryKnown = (d) => d.memory_total_bytes && d.memory_free_bytes !== null;
 
 export class Fleet {
   constructor({ look }) {
     this.look = look;
+    this.seenAt = 0;  // since when the page is looked at
     this.samples = new Map();  // worker -> [{at, tokens}]
     this.series = new Map();
     this.activities = new Activities(look);
@@ -31,7 +35,7 @@ export class Fleet {
     this.noWorkers = el("p", { class: "hint" });
     this.lostBox = el("p", { class: "lost", role: "status", hidden: true });
     this.advice = el("ul", { class: "advice" });
-    this.element = el("div", { class: "view fleet-view", hidden: true, tabindex: "-1" }, el("main", { class: "fleet" },
+    this.element = el("div", { class: "view fleet-view looks-only", hidden: true, tabindex: "-1" }, el("main", { class: "fleet" },
       el("h1", { class: "unseen" }, "Fleet"), this.activities.element, this.lostBox,
       el("div", { class: "tiles" }, this.tiles.map((t) => t.element)), this.advice,
       section("machines", "Machines", el("div", {}, this.machines, this.noMachines), el("button", { type: "button", class: "plain", id: "invite", onclick: () => this.invite() }, icon("plus"), "Add a machine")),
@@ -52,6 +56,11 @@ export class Fleet {
     say(this.lostBox, `No figures: ${text}. What stands here is of the last answer.`);
     this.lostBox.hidden = false;
     this.element.classList.add("stale");
+  }
+  /** The page is looked at again: what its queen does is judged from now on. */
+  visible() {
+    this.seenAt = performance.now();
+    if (this.status) this.drawFigures(this.status);
   }
   update(s) {
     this.status = s;
@@ -75,17 +84,28 @@ export class Fleet {
   }
   /** Draws what changes all the time, and again when some of it has become old. */
   drawFigures(s) {
-    const waited = (performance.now() - this.answered) / 1000;
-    for (const h of s.hives) h.age = h.seen_s_ago + waited, h.old = h.age > OLD_S;
-    const old = new Set(s.hives.filter((h) => h.old).map((h) => h.id));
-    for (const w of s.workers) w.old = old.has(w.hive_id);
+    const now = performance.now(), waited = (now - this.answered) / 1000, silent = (now - Math.max(this.answered, this.seenAt)) / 1000;
+    let next = OLD_S - silent;  // in so many seconds something more is old
+    const isOld = (age, limit) => (age > limit ? true : ((next = Math.min(next, limit - age)), false));
+    const hives = new Map(s.hives.map((h) => [h.id, h]));
+    for (const h of s.hives) {
+      h.limit = h.via ? VIA_OLD_S : OLD_S;
+      h.unheard = isOld(h.seen_s_ago + waited, h.limit);
+      h.age = Math.max(h.seen_s_ago, h.node?.measured_s_ago ?? 0) + waited;
+      h.old = isOld(h.age, h.limit);
+      h.waited = waited;
+    }
+    for (const w of s.workers) {
+      const h = hives.get(w.hive_id);
+      w.unheard = h.unheard;
+      w.old = w.unheard || isOld((w.measured_s_ago ?? 0) + waited, h.limit);
+    }
     this.drawTiles(s);
     this.drawMachines(s);
     keyed(this.workers, s.workers, (w) => this.keyOf(w), (w) => this.makeWorker(w), (e, w) => parts.get(e)(w));
     clearTimeout(this.timer);
-    if (waited > OLD_S) return this.lost("the queen does not answer");
-    const oldest = Math.max(waited, ...s.hives.filter((h) => !h.old).map((h) => h.age));
-    this.timer = setTimeout(() => this.drawFigures(s), (OLD_S - oldest) * 1000 + 1);
+    if (silent <= OLD_S) this.timer = setTimeout(() => this.drawFigures(s), next * 1000 + 1);
+    else if (!document.hidden) this.lost("the queen does not answer");  // a hidden page asks seldom
   }
   keyOf(w) { return `${w.hive_id}/${w.worker_id}`; }
   /** Tokens per second over the last looks. */
@@ -103,12 +123,13 @@ export class Fleet {
   drawTiles(s) {
     const sum = (list, f) => list.reduce((total, x) => total + f(x), 0);
     const rate = sum(s.workers, (w) => w.rate), waiting = s.queue.interactive + s.queue.batch, running = sum(s.workers, (w) => w.inflight);
-    const devices = s.hives.filter((h) => !h.old).flatMap((h) => h.devices).filter((d) => d.memory_total_bytes && d.memory_free_bytes !== null);
+    const known = s.hives.filter((h) => !h.old && h.devices.some(memoryKnown)), devices = known.flatMap((h) => h.devices).filter(memoryKnown);
     const total = sum(devices, (d) => d.memory_total_bytes), used = total - sum(devices, (d) => d.memory_free_bytes);
+    const machines = `${known.length} of ${plural(s.hives.length, "machine")}`;
     const values = {
       rate: [rate, rate >= 100 ? rate.toFixed(0) : rate.toFixed(1), `of ${plural(s.workers.length, "worker")}`, 0],
       queue: [waiting, String(waiting), `room for ${s.queue.capacity}`, 0],
-      memory: [used, size(used), `of ${size(total)}`, total],
+      memory: known.length ? [known.length === s.hives.length ? used : null, size(used), `of ${size(total)} · ${machines}`, total] : [null, "–", s.hives.length ? `known of ${machines}` : "no machine is online", 0],
       running: [running, String(running), `on ${plural(s.hives.length, "machine")}`, 0],
     };
     for (const t of this.tiles) {
@@ -133,8 +154,8 @@ export class Fleet {
     parts.set(box, (now) => {
       say(name, now.id);
       box.classList.toggle("unknown", now.state !== "online" || now.old);
-      say(facts, [now.state === "online" ? "" : "does not answer", now.old ? `no figures for ${duration(now.age)}` : "", `version ${now.version}`, now.clock_skew_s ? `its clock is off by ${now.clock_skew_s} s` : ""].filter(Boolean).join(" · "));
-      keyed(devices, now.devices, (d) => d.id, (d) => this.makeDevice(d), (e, d) => parts.get(e)(d, now.old ? null : (now.node?.gpus ?? []).find((g) => g.id === d.id), now.old));
+      say(facts, [now.state === "online" ? "" : "does not answer", now.old ? `no figures for ${duration(now.age)}` : now.via ? `figures of ${duration(now.age)} ago, by another queen` : "", `version ${now.version}`, now.clock_skew_s ? `its clock is off by ${now.clock_skew_s} s` : ""].filter(Boolean).join(" · "));
+      keyed(devices, now.devices, (d) => d.id, (d) => this.makeDevice(d), (e, d) => parts.get(e)(d, now.old ? null : (now.node?.gpus ?? []).find((g) => g.id === d.id), now));
       const load = now.old ? null : now.node?.cpu_pct ?? null, series = this.of(`m ${now.id} cpu`);
       series.push(load);
       say(cpuText, load === null ? "Processor –" : `Processor ${load.toFixed(0)} %`);
@@ -145,20 +166,25 @@ export class Fleet {
   makeDevice(d) {
     const name = el("span", {}), meter = new Meter(`Memory of ${d.id}`), problem = el("span", { class: "error" });
     const row = el("div", { class: "device" }, name, meter.element, problem);
-    parts.set(row, (now, gpu, old) => {
+    parts.set(row, (now, gpu, machine) => {
+      const age = (gpu?.measured_s_ago ?? 0) + machine.waited;  // GPUs may be measured less often than their machine
       say(name, `${now.id} · ${now.name}${gpu?.util_pct != null ? ` · ${Math.round(gpu.util_pct)} %` : ""}${gpu?.temp_c != null ? ` · ${gpu.temp_c} °C` : ""}`);
-      const known = now.memory_total_bytes && now.memory_free_bytes !== null;
+      const known = memoryKnown(now);
       meter.element.hidden = !known;
-      if (known && old) meter.draw(0, now.memory_total_bytes, `– of ${size(now.memory_total_bytes)}`);
-      else if (known) meter.draw(now.memory_total_bytes - now.memory_free_bytes, now.memory_total_bytes, `${size(now.memory_free_bytes)} free of ${size(now.memory_total_bytes)}`);
+      if (known && machine.old) meter.draw(0, now.memory_total_bytes, `– of ${size(now.memory_total_bytes)}`);
+      else if (known) meter.draw(now.memory_total_bytes - now.memory_free_bytes, now.memory_total_bytes, `${size(now.memory_free_bytes)} free of ${size(now.memory_total_bytes)}${gpu && age > machine.limit ? ` · ${duration(age)} ago` : ""}`);
       say(problem, now.problem ?? "");
     });
     return row;
   }
   makeOffline(h) {
     const facts = el("span", { class: "hint" });
-    const box = el("article", { class: "machine offline", "aria-label": `Machine ${h.id}, offline` }, el("div", { class: "machine-head" }, el("span", { class: "dot" }), el("h3", {}, h.id), el("span", { class: "space" }), iconButton("trash", `Remove ${h.id}`, () => this.removeMachine(h.id))), facts);
-    parts.set(box, (now) => say(facts, now.revoked ? "its certificates were revoked" : `${{ starting: "starting", asleep: "asleep until it is needed" }[now.state] || "offline"}${now.host ? ` · was at ${now.host}:${now.port}` : ""}`));
+    const box = el("article", { class: "machine offline" }, el("div", { class: "machine-head" }, el("span", { class: "dot" }), el("h3", {}, h.id), el("span", { class: "space" }), iconButton("trash", `Remove ${h.id}`, () => this.removeMachine(h.id))), facts);
+    parts.set(box, (now) => {
+      const state = now.revoked ? "its certificates were revoked" : NOT_ONLINE[now.state] ?? "offline";
+      box.setAttribute("aria-label", `Machine ${now.id}, ${state}`);
+      say(facts, `${state}${!now.revoked && now.host ? ` · was at ${now.host}:${now.port}` : ""}`);
+    });
     return box;
   }
   async removeMachine(id) {
@@ -185,8 +211,8 @@ export class Fleet {
       current = now;
       say(name, this.keyOf(now));
       say(model, `${now.model_ref} on ${now.device}`);
-      say(state, now.old ? "no news" : now.inflight ? plural(now.inflight, "request") : now.state);
-      state.className = `badge ${now.old ? "" : now.inflight ? "busy" : now.state}`;
+      say(state, now.unheard ? "no news" : now.inflight ? plural(now.inflight, "request") : now.state);
+      state.className = `badge ${now.unheard ? "" : now.inflight ? "busy" : now.state}`;
       say(rate, `${now.rate.toFixed(1)} tok/s`);
       plot.draw(this.of(`w ${this.keyOf(now)} rate`), { text: `${now.rate.toFixed(1)}` });
       say(memory, now.memory && !now.old ? size(now.memory) : "–");

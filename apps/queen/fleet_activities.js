@@ -44,6 +44,7 @@ export class Activities {
   async run(title, work) {
     const activity = new Activity(title);
     this.element.append(activity.element);
+    this.element.classList.add("used");
     this.element.scrollTop = this.element.scrollHeight;
     try {
       await work(activity);

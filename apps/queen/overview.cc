@@ -95,24 +95,41 @@ static std::string state_before_beats(const Queen& q, const HiveRow& row) {
   return new_queen ? "unheard" : "";
 }
 
+/// A time of measurement that was so many seconds ago when it was told is longer ago now.
+static void age(boost::json::object& figures, double since_s) {
+  auto* ago = figures.if_contains(colony::kMeasuredAgo);
+  if (ago && ago->is_number()) *ago = ago->to_number<double>() + since_s;
+}
+
+/// Of a machine, as it was told so many seconds ago.
+static boost::json::object node_of(const HiveEntry& h, double since_s) {
+  boost::json::object node = h.node;
+  age(node, since_s);
+  if (auto* gpus = node.if_contains("gpus"))
+    for (auto& gpu : gpus->as_array()) age(gpu.as_object(), since_s);
+  return node;
+}
+
 boost::json::object overview(const Queen& q) {
   const HiveTable& hive_table = q.hives();
   boost::json::array hives, workers;
   for (const HiveEntry* h : hive_table.online()) {
     boost::json::array devices;
     for (const auto& d : h->capabilities.devices) devices.push_back(colony::to_json(d));
+    const double since_s = std::chrono::duration<double>(net::Clock::now() - h->seen).count();
     hives.push_back({{"id", h->id},
                      {"url", h->url},
                      {"version", h->version},
                      {"state", h->silent ? "unknown" : "online"},
                      {"devices", std::move(devices)},
-                     {"node", h->node},
+                     {"node", node_of(*h, since_s)},
                      {"known", h->known},
                      {"via", h->via},
                      {"clock_skew_s", h->clock_skew.count()},
-                     {"seen_s_ago", std::chrono::duration<double>(net::Clock::now() - h->seen).count()}});
+                     {"seen_s_ago", since_s}});
     for (const auto& w : h->workers) {
       boost::json::object o = colony::to_json(w);
+      age(o, since_s);
       o["hive_id"] = h->id;
       o["inflight"] = *hive_table.inflight(h->id, w.worker_id);
       o["tokens_out"] = hive_table.tokens(h->id, w.worker_id);

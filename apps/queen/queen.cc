@@ -111,6 +111,11 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
 
 Queen::~Queen() { front_.close(); }
 
+bool Queen::watched() const {
+  constexpr std::chrono::seconds kLooks{10};
+  return looked_at_ && net::Clock::now() - *looked_at_ < kLooks;
+}
+
 Status Queen::start() {
   LLORCH_OK(options_.check());
   // Before anything in the folder is touched: a second queen would take this one's hive and jobs for orphans.

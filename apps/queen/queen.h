@@ -79,6 +79,9 @@ class Queen {
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] net::Clock::time_point started() const { return started_; }
   [[nodiscard]] const boost::json::array& advice() const { return advice_; }
+  /// Somebody looks at figures of machines: until some seconds after the last look hives measure all of them often.
+  void looked() { looked_at_ = net::Clock::now(); }
+  [[nodiscard]] bool watched() const;
 
   /// A heartbeat of a hive whose addresses are settled; `token` opens it; `via`: another queen heard it. Errors:
   /// kResourceInUse when the id belongs to another address.
@@ -161,6 +164,7 @@ class Queen {
   boost::json::array advice_;
   net::EventLoop::Timer optimizer_timer_, sweep_timer_, use_timer_;
   net::Clock::time_point started_ = net::Clock::now();
+  std::optional<net::Clock::time_point> looked_at_;
   bool stopping_ = false;
   service::Background background_, files_;  // their work uses what is above
   JobLedger ledger_;

@@ -77,7 +77,11 @@ async function ask() {
 }
 document.body.append(el("header", { class: "bar" }, chat.menuButton, el("b", { class: "brand" }, "llama-orch"), el("nav", { class: "tabs", "aria-label": "Views" }, tabs.chat, tabs.fleet), el("span", { class: "space" }), stateBox, chat.settingsButton), chat.element, fleet.element);
 window.addEventListener("hashchange", () => show(location.hash === "#fleet"));
-document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  fleet.visible();
+  look();
+});
 show(location.hash === "#fleet");
 chat.start().then(() => {
   if (!fleet.element.hidden) document.title = "Fleet · llama-orch";

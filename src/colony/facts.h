@@ -77,17 +77,20 @@ struct WorkerFacts {
   std::vector<std::string>
       capabilities;  // of its model: text-gen, chat, embedding, rerank, tools, thinking; empty: not known
 };
-/// Numbers of a worker process; null where they cannot be measured.
+/// How old what was measured is when it is told, in seconds; null: nothing was measured.
+inline constexpr std::string_view kMeasuredAgo = "measured_s_ago";
+/// Numbers of a worker process; null where they cannot be measured. Measured together, kMeasuredAgo: cpu_pct, rss_mb,
+/// io_r_mb_s, io_w_mb_s, uptime_s.
 inline constexpr std::string_view kWorkerFigures[] = {
-    "cpu_pct", "rss_mb",      "vram_mb",         "io_r_mb_s",        "io_w_mb_s",   "uptime_s",
-    "context", "queue_depth", "tokens_in_per_s", "tokens_out_per_s", "sleeps_in_s", "model_bytes"};
+    "cpu_pct",     "rss_mb",          "vram_mb",          "io_r_mb_s",   "io_w_mb_s",   "uptime_s",  "context",
+    "queue_depth", "tokens_in_per_s", "tokens_out_per_s", "sleeps_in_s", "model_bytes", kMeasuredAgo};
 /// Those of them that the worker itself tells its hive.
 inline constexpr std::string_view kWorkerOwnFigures[] = {"context", "queue_depth", "tokens_in_per_s",
                                                          "tokens_out_per_s", "model_bytes"};
 
 /// Of a machine, and of each of its GPUs: the same.
-inline constexpr std::string_view kNodeFigures[] = {"cpu_pct", "ram_total_mb", "ram_used_mb"};
-inline constexpr std::string_view kGpuFigures[] = {"util_pct", "vram_total_mb", "vram_used_mb", "temp_c"};
+inline constexpr std::string_view kNodeFigures[] = {"cpu_pct", "ram_total_mb", "ram_used_mb", kMeasuredAgo};
+inline constexpr std::string_view kGpuFigures[] = {"util_pct", "vram_total_mb", "vram_used_mb", "temp_c", kMeasuredAgo};
 inline constexpr std::size_t kGpusMax = 64;  // of one hive
 
 struct Capabilities {

@@ -61,15 +61,19 @@ TEST(Facts, figures_can_be_counted_with) {
 }
 
 TEST(Facts, of_a_machine_only_what_is_known_is_kept) {
-  const object gpu{{"id", "cuda:0"}, {"util_pct", 3}, {"temp_c", nullptr}, {"vram_used_mb", 1}, {"vram_total_mb", 2}};
+  const object gpu{{"id", "cuda:0"},    {"util_pct", 3},      {"temp_c", nullptr},
+                   {"vram_used_mb", 1}, {"vram_total_mb", 2}, {"measured_s_ago", 0.5}};
   object told = gpu;
   told["notes"] = std::string(100'000, 'x');
-  const auto kept = beat(0, 0, {{"cpu_pct", 1.5}, {"ram_total_mb", 7}, {"more", object{{"a", 1}}}, {"gpus", {told}}});
+  const auto kept = beat(
+      0, 0,
+      {{"cpu_pct", 1.5}, {"ram_total_mb", 7}, {"measured_s_ago", 1.5}, {"more", object{{"a", 1}}}, {"gpus", {told}}});
   ASSERT_TRUE(kept) << kept.error().message;
-  EXPECT_EQ(kept->node, (object{{"cpu_pct", 1.5}, {"ram_total_mb", 7}, {"gpus", {gpu}}}));
+  EXPECT_EQ(kept->node, (object{{"cpu_pct", 1.5}, {"ram_total_mb", 7}, {"measured_s_ago", 1.5}, {"gpus", {gpu}}}));
   const boost::json::array many(65, gpu);
-  for (const object& wrong : {object{{"gpus", many}}, object{{"gpus", {1}}}, object{{"cpu_pct", "x"}},
-                              object{{"gpus", {object{{"id", std::string(2000, 'x')}}}}}})
+  for (const object& wrong :
+       {object{{"gpus", many}}, object{{"gpus", {1}}}, object{{"cpu_pct", "x"}}, object{{"measured_s_ago", "x"}},
+        object{{"gpus", {object{{"id", std::string(2000, 'x')}}}}}})
     EXPECT_FALSE(beat(0, 0, wrong)) << boost::json::serialize(wrong).substr(0, 80);
 }
 

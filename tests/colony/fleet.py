@@ -62,6 +62,8 @@ class Machine(Actor):
         self.begun, self.stamps = time.monotonic(), False  # stamps: the load of its first worker is stamp()
         self.started = {}  # models of workers that were started later, by their number
         self.room = None  # for so many workers
+        self.measured = None  # since when it measures nothing; None: it does
+        self.gpu = None  # how old its GPU's figures are, in seconds; None: it has none
         self.says, self.gone, self.lost = self.answer, set(), threading.Event()
         self.pace = 0.004  # seconds for each piece
         self.aborted = 0
@@ -76,7 +78,8 @@ class Machine(Actor):
     def reply(self, path):
         if path == "/v1/capabilities":
             model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available", "capabilities": self.capabilities.get(ref, [])}
-            return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
+            gpus = [] if self.gpu is None else [{"id": "cuda:0", "name": "a GPU", "device_type": "gpu", "memory_total_bytes": 16 * GIB, "memory_free_bytes": 16 * GIB}]
+            return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}, *gpus], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
         if path.startswith("/v1/memory-check") and self.room is not None and self.count - len(self.gone) >= self.room:
             return {"error": {"code": "INSUFFICIENT_MEMORY", "message": "4000 MB are needed, 0 MB are free", "details": {"needed_bytes": 4 * GIB, "room_bytes": GIB, "capacity_bytes": self.gib * GIB}}}
         if path in ("/v1/inference", "/v1/jobs"):
@@ -88,8 +91,9 @@ class Machine(Actor):
     def beat(self, hive=None, state="ready"):
         now = time.monotonic()
         wave = lambda i: math.sin(now / 3 + i)
-        workers = [{"worker_id": f"worker-cpu-{i}", "uri": self.url, "model_ref": self.started.get(i) or self.model_of(i), "device": "cpu", "kind": "cpu", "state": state, "pid": 100 + i, "port": 8601 + i, "memory_bytes": 3 * GIB, "cpu_pct": self.stamp() if self.stamps and i == 0 else 90 + 10 * wave(i), "rss_mb": 3000 + int(20 * wave(i)), "uptime_s": now} for i in range(self.count) if i not in self.gone]
-        node = {"cpu_pct": 45 + 40 * wave(0), "ram_total_mb": self.gib * 1024, "ram_used_mb": self.gib * 512 + int(self.gib * 60 * wave(1)), "gpus": []}
+        ago = now - (self.measured or now)
+        workers = [{"worker_id": f"worker-cpu-{i}", "uri": self.url, "model_ref": self.started.get(i) or self.model_of(i), "device": "cpu", "kind": "cpu", "state": state, "pid": 100 + i, "port": 8601 + i, "memory_bytes": 3 * GIB, "cpu_pct": self.stamp() if self.stamps and i == 0 else 90 + 10 * wave(i), "rss_mb": 3000 + int(20 * wave(i)), "uptime_s": now - ago, "measured_s_ago": ago} for i in range(self.count) if i not in self.gone]
+        node = {"cpu_pct": 45 + 40 * wave(0), "ram_total_mb": self.gib * 1024, "ram_used_mb": self.gib * 512 + int(self.gib * 60 * wave(1)), "gpus": [] if self.gpu is None else [{"id": "cuda:0", "util_pct": 40, "temp_c": 50, "vram_total_mb": 16384, "vram_used_mb": 8192, "measured_s_ago": self.gpu}], "measured_s_ago": ago}
         return {"hive_id": self.name, "url": self.url, "version": "0", "revision": str(self.revision), "node": node, "workers": workers}
 
     def stamp(self):

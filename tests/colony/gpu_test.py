@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 import unittest
 
 from colony import BIN, ROOT, STORIES, Colony, listens, main, wait_for
@@ -176,6 +177,28 @@ echo "1, NVIDIA H200, 143771, 133514, 9.0, 00000000:42:00.0, 1, 40, GPU-2b"
             finally:
                 c.go_on(H200)
             wait_for(lambda: "problem" not in c.devices()["cuda:0"], 20)
+
+    def test_a_gpu_that_nobody_looks_at_is_asked_seldom(self):
+        with GpuColony(H200) as c:
+            asked = c.home / "nvml.asked"
+            c.begin()
+            wait_for(lambda: "cuda:0" in c.devices())
+
+            def asked_in(seconds, look):
+                """A second."""
+                before, begin = asked.stat().st_size, time.monotonic()
+                while time.monotonic() < begin + seconds:
+                    look()
+                    time.sleep(0.5)
+                return (asked.stat().st_size - before) / (time.monotonic() - begin)
+
+            often = asked_in(8, c.status)
+            gpu = c.status()["hives"][0]["node"]["gpus"][0]
+            self.assertLess(gpu["measured_s_ago"], 5)
+            time.sleep(12)  # she says for ten seconds that somebody looks
+            seldom = asked_in(12, lambda: None)
+            self.assertGreater(seldom, 0)
+            self.assertLess(2 * seldom, often)
 
     def test_a_gpu_without_its_worker_program_or_driver_is_not_used(self):
         with GpuColony(H200, worker=None) as c:

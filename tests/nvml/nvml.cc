@@ -1,5 +1,6 @@
 // A library that answers as NVML does, for tests on machines without a GPU: what it says stands in the file that
-// LLORCH_TEST_NVML names, which is read at each call, so that a test may change it while a program runs.
+// LLORCH_TEST_NVML names, which is read at each call, so that a test may change it while a program runs. Each question
+// for the count of GPUs adds a character to the file of that name and ".asked".
 //
 // A line is one of: `waits PIPE` (init and the count of GPUs return when somebody opens it for writing), `init CODE`,
 // `fails count:CODE`, `driver VERSION`, `cuda NUMBER`, `count NUMBER`, and for each GPU `gpu key=value;...` with name,
@@ -172,6 +173,8 @@ int nvmlSystemGetCudaDriverVersion_v2(int* version) {
 }
 int nvmlDeviceGetCount_v2(unsigned int* count) {
   if (!initialized) return 1;
+  if (const char* path = std::getenv("LLORCH_TEST_NVML"))
+    std::ofstream(std::string(path) + ".asked", std::ios::app) << '.';
   const Machine m = machine();
   wait(m);
   if (const int code = m.whole.outcome("count"); code != 0) return code;

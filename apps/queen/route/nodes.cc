@@ -206,7 +206,7 @@ void add_route_nodes(Queen& q) {
     auto read = colony::read_beat(*body);
     if (!read) return c->fail(read.error());
     if (const Status s = take_beat(q, *c, *std::move(read)); !s) return c->fail(s.error());
-    boost::json::object answer{{"status", "ok"}, {"message", "heard"}};
+    boost::json::object answer{{"status", "ok"}, {"message", "heard"}, {"watched", q.watched()}};
     if (const Sharing* sharing = q.sharing()) answer["queens"] = boost::json::value_from(sharing->fleet().urls());
     c->reply(200, answer);
   };

@@ -16,6 +16,7 @@ void add_route_status(Queen& q) {
                    {"build_timestamp", nullptr}});
   });
   r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) {
+    q.looked();
     boost::json::object o = overview(q);
     o["may_administer"] = c->principal.may(Scope::kAdmin);  // whoever asks
     c->reply(200, o);
