@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kPrograms[] = {"queen", "hive", "worker", "keeper"};
 constexpr std::string_view kModels = "model";
+constexpr std::string_view kDataDir = "data-dir";
 constexpr std::size_t kFileBytesMax = 4u << 20;
 
 /// All of a file; nothing of one that is longer than any configuration, such as /dev/zero.
@@ -166,8 +167,10 @@ class Reader {
 
   void set(CLI::Option& option, const std::string& flag, const std::vector<std::string>& texts,
            const std::string& where) const {
-    const std::string variable_name = option.get_envname();
+    const std::string variable_name = flag == kDataDir ? kDataDirVariable : option.get_envname();
     const bool comes_later = !option.empty() || (!variable_name.empty() && !variable(variable_name.c_str()).empty());
+    // The default that a person is told, and that the keeper knows this machine's queen by, is not the file's value.
+    const std::string default_text = option.get_default_str();
     try {
       if (option.get_expected_min() == 0) {  // a flag
         if (texts.size() != 1 || (texts[0] != "true" && texts[0] != "false"))
@@ -175,6 +178,8 @@ class Reader {
         if (comes_later) return;
         option.add_result(option.get_flag_value(flag, texts[0]));
       } else {
+        if (flag == kDataDir) check_data_dir(texts.front());
+        if (flag == kDataDir && comes_later) return;  // of the environment's nothing else would be left
         // A value that is not used must be one all the same: the command line replaces what is set here.
         option.run_callback_for_default(comes_later);
         for (const std::string& text : texts)
@@ -182,6 +187,7 @@ class Reader {
             option.default_val(text);
           else
             option.add_result(text);
+        option.default_str(default_text);
       }
       if (!comes_later) option.run_callback();
     } catch (const CLI::ConfigError&) {
@@ -279,6 +285,12 @@ std::map<std::string, std::string> read_section(const std::string& path, const s
   const toml::table* section = parsed ? parsed.table()[program].as_table() : nullptr;
   if (section) flatten(*section, "", out);
   return out;
+}
+
+void check_data_dir(const std::string& path) {
+  if (!path.starts_with('/'))
+    throw CLI::ValidationError("'data-dir'",
+                               fmt::format("must be an absolute path, which begins with /, not {}", path));
 }
 
 void add_config(CLI::App& root, ConfigTarget target) {

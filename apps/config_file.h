@@ -31,7 +31,8 @@ inline std::string directory(const char* own, const char* xdg, const char* fallb
   const std::string home = variable("HOME");
   return (home.empty() ? "/tmp" : home) + "/" + fallback + "/llorch";
 }
-inline std::string data_directory() { return directory("LLORCH_DATA_DIR", "XDG_DATA_HOME", ".local/share"); }
+inline constexpr const char* kDataDirVariable = "LLORCH_DATA_DIR";
+inline std::string data_directory() { return directory(kDataDirVariable, "XDG_DATA_HOME", ".local/share"); }
 inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG_STATE_HOME", ".local/state"); }
 
 inline std::string config_directory() { return directory("LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config"); }
@@ -60,6 +61,9 @@ struct ModelSection {
 /// What a file's section of a program says, by flag; lists and what is no value are left out. Nothing where there is no
 /// such file or section: the program itself says what is wrong with it.
 [[nodiscard]] std::map<std::string, std::string> read_section(const std::string& path, const std::string& program);
+
+/// A folder that a file names is the same wherever a program was started. Throws CLI::ValidationError for another path.
+void check_data_dir(const std::string& path);
 
 /// Which commands of `root` a file is for.
 struct ConfigTarget {

@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <deque>
 #include <memory>
 
@@ -120,6 +121,7 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
   create->add_option("--scope", f->scope, "of infer, metrics, node, admin; several with commas")->capture_default_str();
   create->add_option("--name", f->name, "whose it is, for `key list`");
   create->callback([f, &exit_code] {
+    std::signal(SIGPIPE, SIG_IGN);  // whom nobody reads lives on, and takes the key back
     const auto scopes = security::parse_scopes(f->scope);
     const auto made =
         scopes ? security::create_key(f->file, *scopes, f->name) : Result<std::string>(std::unexpected(scopes.error()));

@@ -94,6 +94,8 @@ Status Hive::start() {
 #include "hive_routes.inc"
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());
+  address_.emplace(hive_address_file(options_.data_dir));
+  LLORCH_OK(address_->write(own_url(options_.listen, front_.port(), front_.secure())));
   for (const auto& [ref, row] : catalog_->models) measure_model(ref);
   queen_seen_ = net::Clock::now();
   log(Level::kInfo, "startup", fmt::format("{} listens on {}", options_.hive_id, front_.url()),

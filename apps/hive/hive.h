@@ -7,9 +7,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
+#include "address_file.h"
 #include "base/limits.h"
 #include "base/state_lock.h"
 #include "colony/model_settings.h"
@@ -242,6 +244,7 @@ class Hive {
   int beat_failures_ = 0;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses
   Standing standing_;
+  std::optional<AddressFile> address_;
   Renewal renewal_;
 };
 

@@ -21,8 +21,11 @@
 namespace llorch::keeper {
 
 /// Whether a model takes messages, as far as that is known before it is loaded. Errors: kChatTemplateMissing;
-/// kInvalidRequest of a model that gives no text.
-static Status check_chats(Session& session, const std::string& model, bool raw);
+/// kInvalidRequest of a model that gives no text; kCancelled after Ctrl-C or SIGTERM.
+static Status check_chats(Session& session, const Question& question, const std::string& model);
+
+/// While something was waited for: whoever ends this process means the whole conversation.
+static bool terminated() { return net::last_signal() == SIGTERM; }
 
 namespace {
 
@@ -38,7 +41,7 @@ class Conversation {
   int run() {
     tell(fmt::format("chat with {}; /help shows what can be typed, Ctrl-D leaves", question_.model));
     int code = 0;
-    while (!left_) {
+    while (!left_ && !terminated()) {
       auto said = lines_.message();
       if (!said) break;
       if (said->find_first_not_of(" \t\n") == said->npos) {
@@ -160,7 +163,7 @@ class Conversation {
     if (typed.empty()) return tell("the model is " + question_.model);
     const auto meant = model_meant(typed, common_.of_this_machine() && question_.hive.empty());
     if (!meant) return complain_here(meant.error(), "`llorch model list` shows what is here");
-    if (const Status chats = check_chats(session_, *meant, question_.raw); !chats)
+    if (const Status chats = check_chats(session_, question_, *meant); !chats)
       return complain_here(chats.error(), "the model is still " + question_.model);
     question_.model = *meant;
     tell("the model is " + question_.model);
@@ -317,9 +320,6 @@ class Conversation {
     return true;
   }
 
-  /// While an answer came: whoever ends this process means the whole conversation.
-  [[nodiscard]] static bool terminated() { return net::last_signal() == SIGTERM; }
-
   void tell_unended() const {
     if (lines_.unended()) tell("the message was not ended by \"\"\" and is dropped: nothing was sent");
   }
@@ -372,8 +372,8 @@ static bool template_is_set(Session& session, const std::string& ref) {
   return !settings || settings->contains("chat-template");
 }
 
-static Status check_chats(Session& session, const std::string& model, bool raw) {
-  if (raw || model.empty()) return {};
+static Status check_chats(Session& session, const Question& question, const std::string& model) {
+  if (question.raw || model.empty()) return {};
   const auto text = [](const boost::json::object* o, const char* key) {
     return o ? json::find_text(*o, key).value_or("") : std::string();
   };
@@ -391,7 +391,10 @@ static Status check_chats(Session& session, const std::string& model, bool raw) 
   std::vector<std::string> abilities = can(known ? json::find_object(*known, "meta") : nullptr);
   const std::string ref = known ? text(known, "id") : name;
   if (abilities.empty() && ref.starts_with("file:")) {  // its hive reads it, and loads nothing
-    const auto read = session.run({{"operation", "model_download"}, {"model", ref}}, {});
+    boost::json::object order{{"operation", "model_download"}, {"model", ref}};
+    if (!question.hive.empty()) order["hive_id"] = question.hive;
+    const auto read = session.run(order, {});
+    if ((read && read->interrupted) || terminated()) return fail(ErrorCode::kCancelled, "stopped");
     if (read) abilities = can(read->result.if_object());
   }
   if (abilities.empty()) return {};  // the first answer tells
@@ -403,8 +406,10 @@ static Status check_chats(Session& session, const std::string& model, bool raw) 
 }
 
 int converse(Session& session, const Common& common, Question question, boost::json::object request) {
-  if (const Status chats = check_chats(session, question.model, question.raw); !chats)
+  if (const Status chats = check_chats(session, question, question.model); !chats) {
+    if (chats.error().code == ErrorCode::kCancelled) return 128 + (terminated() ? SIGTERM : SIGINT);
     return complain(common, chats.error());
+  }
   (void)cli::make_private_directory(cli::state_directory());
   return Conversation(session, common, std::move(question), std::move(request)).run();
 }

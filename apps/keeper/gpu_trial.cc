@@ -15,11 +15,10 @@ std::string last_line(std::string_view text) {
 Result<std::string> try_gpu(const std::string& worker, int index) {
   constexpr std::chrono::seconds kLimit{60};
   // CUDA counts GPUs by their speed unless it is told to count as NVML does.
-  const auto ran =
-      service::run_program({"/bin/sh", "-c", R"(CUDA_DEVICE_ORDER=PCI_BUS_ID exec "$0" "$@" 2>&1)", worker, "generate",
-                            "--model", "builtin:haiku", "--prompt", "Write a haiku about health", "--max-tokens", "1",
-                            "--device", std::to_string(index)},
-                           -1, service::Stderr::kOurs, {.label = "a token of the GPU", .time = kLimit, .silent = true});
+  const auto ran = service::run_program(
+      {"env", "CUDA_DEVICE_ORDER=PCI_BUS_ID", worker, "generate", "--model", "builtin:haiku", "--prompt",
+       "Write a haiku about health", "--max-tokens", "1", "--device", std::to_string(index)},
+      -1, service::Stderr::kJoined, {.label = "a token of the GPU", .time = kLimit, .silent = true});
   if (!ran) return std::unexpected(ran.error());
   if (ran->exit_code != 0)
     return fail(ErrorCode::kWorkerUnhealthy, "it ended with {}: {}", ran->exit_code, last_line(ran->output));

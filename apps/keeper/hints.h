@@ -8,8 +8,6 @@
 
 namespace llorch::keeper {
 
-/// In what a model says that is asked for text and has none to give.
-
 [[nodiscard]] std::string hint_for(const Common& common, const Error& error);
 
 }  // namespace llorch::keeper

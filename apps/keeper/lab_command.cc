@@ -1,13 +1,8 @@
 #include "keeper/lab_command.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <csignal>
-#include <cstring>
-#include <filesystem>
 #include <set>
 
 #include "base/limits.h"
@@ -27,20 +22,6 @@ struct AllFlags {
   std::string html, json_file;
   std::vector<int> positions;
 };
-
-/// Whether replace_with_text() will do, before there is anything to write. An empty path is none.
-Status check_writable(const std::string& path) {
-  if (path.empty()) return {};
-  LLORCH_OK(may_replace_with_text(path));
-  std::error_code problem;
-  const bool there = std::filesystem::exists(path, problem);
-  if (std::filesystem::is_directory(path, problem))
-    return fail(ErrorCode::kIo, "cannot write {}: it is a folder", path);
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  if (access(there ? path.c_str() : folder.empty() ? "." : folder.c_str(), W_OK) != 0)
-    return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(errno));
-  return {};
-}
 
 /// SIGINT and SIGTERM end what runs, so that its files are taken away; then the command ends as they say.
 class Interrupts {
@@ -147,7 +128,7 @@ void show_findings(const json::object& report) {
 
 int all(const AllFlags& f) {
   for (const std::string& path : {f.html, f.json_file})
-    if (const Status s = check_writable(path); !s) return complain(f.common, s.error());
+    if (const Status s = check_writable_with_text(path); !s) return complain(f.common, s.error());
   const Interrupts interrupts;
   LabOptions lab = f.lab;
   lab.called_off = Interrupts::called_off();
@@ -187,7 +168,7 @@ int study(const StudyFlags& f) {
   if (f.from.empty() == f.study.models.empty())
     return complain(f.common, {ErrorCode::kInvalidRequest, "either models or --from"});
   for (const std::string& path : {f.json_file, f.document})
-    if (const Status s = check_writable(path); !s) return complain(f.common, s.error());
+    if (const Status s = check_writable_with_text(path); !s) return complain(f.common, s.error());
   const Interrupts interrupts;
   StudyOptions options = f.study;
   options.lab.called_off = Interrupts::called_off();
@@ -211,7 +192,12 @@ int study(const StudyFlags& f) {
   return complain(f.common, {ErrorCode::kModelLoadFailed, "none of the models could be run"});
 }
 
-std::string ids_default() { return fmt::format("{}, or the model's context", LabOptions::kIdsDefault); }
+void add_ids(CLI::App& app, LabOptions& lab) {
+  app.add_option("--ids", lab.ids_max,
+                 "of the text, the first so many; where it is not given, no more than the model's context")
+      ->check(CLI::Range(1, 4096))
+      ->default_str(std::to_string(LabOptions::kIdsDefault));
+}
 
 void add_study(CLI::App& parity, int& exit_code) {
   const auto f = std::make_shared<StudyFlags>();
@@ -222,7 +208,7 @@ void add_study(CLI::App& parity, int& exit_code) {
   c->add_option("--references", f->study.lab.references)->capture_default_str();
   c->add_option("--text", f->study.lab.text, "a file whose beginning is read");
   c->add_option("--tokens", f->study.lab.tokens, "ids separated by commas, in the text's place");
-  c->add_option("--ids", f->study.lab.ids_max)->check(CLI::Range(1, 4096))->default_str(ids_default());
+  add_ids(*c, f->study.lab);
   c->add_option("--tools", f->study.lab.tools);
   c->add_option("--environments", f->study.lab.environments)->envname("LLORCH_REFERENCES");
   c->add_option("--limit", f->study.lab.limit_s, "seconds of one engine")->check(CLI::Range(1, 86400));
@@ -250,9 +236,7 @@ void add_lab_commands(CLI::App& parity, int& exit_code) {
       ->capture_default_str();
   c->add_option("--text", lab.text, "a file whose beginning is read (default: English of the checkout's)");
   c->add_option("--tokens", lab.tokens, "ids separated by commas, in the text's place");
-  c->add_option("--ids", lab.ids_max, "of the text, the first so many")
-      ->check(CLI::Range(1, 4096))
-      ->default_str(ids_default());
+  add_ids(*c, lab);
   c->add_option("--given", lab.given,
                 "NAME=PATH: logits that are there already, a .npy file or a folder with logits.npy");
   c->add_option("--truth", lab.truth, "the engine that the others are measured by (default: the reference that is)");

@@ -108,6 +108,15 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
+/// What a line says that may begin with "error: CODE: ".
+std::string without_code(std::string_view line) {
+  constexpr std::string_view kMark = "error: ";
+  if (!line.starts_with(kMark)) return std::string(line);
+  line.remove_prefix(kMark.size());
+  const std::size_t end = line.find(": ");
+  return std::string(end == line.npos ? line : line.substr(end + 2));
+}
+
 class Lab {
  public:
   Lab(const LabOptions& options, const Workplace& place) : options_(options), place_(place) {}
@@ -284,8 +293,10 @@ class Lab {
     const auto why = problem ? json::find_text(*problem, "message")
                      : o     ? json::find_text(*o, "unavailable")
                              : std::nullopt;
+    const std::string plain_why = o ? "" : without_code(last);
     return fail(ErrorCode::kInvalidRequest, "{}",
                 why                    ? *why
+                : !plain_why.empty()   ? plain_why
                 : ran->exit_code > 128 ? fmt::format("it was ended by signal {}", ran->exit_code - 128)
                                        : fmt::format("exit code {}", ran->exit_code));
   }

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "address_file.h"
 #include "base/human.h"
 #include "base/ids.h"
 #include "base/status_line.h"
@@ -24,7 +25,6 @@
 #include "keeper/hints.h"
 #include "keeper/membership.h"
 #include "net/http_client.h"
-#include "queen_address.h"
 #include "security/auth.h"
 #include "service/plain_http.h"
 #include "service/process.h"
@@ -54,8 +54,13 @@ void Common::add(CLI::App& app) {
                                 "the queen's address; on a machine that has joined a colony, by default its queen's")
                      ->capture_default_str()
                      ->envname("LLORCH_QUEEN_URL");
-  app.add_flag(fmt::format("--direct{{{}}}", kOwnHive), direct,
-               "ask this machine's hive itself, without a queen; --direct=URL: another hive");
+  constexpr const char* kOwn = "own";  // what no address is
+  app.add_flag(fmt::format("--direct{{{}}}", kOwn), direct,
+               "ask this machine's hive itself, without a queen; --direct=URL: another hive")
+      ->transform([this](const std::string& given) {
+        direct_is_own_ = given == kOwn;
+        return direct_is_own_ ? std::string(kOwnHive) : given;
+      });
   app.add_option("--token-file", token_file, "file with the API key (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--ca-file", ca_file,
                  "root certificate of the colony (PEM), for https; on the queen's machine it is found by itself")
@@ -95,7 +100,10 @@ void take_queen_settings(CLI::App& command, const std::string& section, const st
     CLI::Option* option = command.get_option_no_throw(flag);
     if (option) option->run_callback_for_default()->default_val(text);
   };
-  if (key == "data-dir") set("--data-dir", value);
+  if (key == "data-dir") {
+    cli::check_data_dir(value);
+    if (cli::variable(cli::kDataDirVariable).empty()) set("--data-dir", value);
+  }
   const bool makes_a_unit = command.get_name() == "install";  // whose arguments would come before the file
   if (key == "listen" && makes_a_unit) set("--listen", value);
   if (key != "port") return;
@@ -129,8 +137,12 @@ bool Common::of_this_machine() const {
 void Common::adopt_membership() {
   if (!direct.empty()) {
     const auto m = own_membership();
-    if (m && direct == kOwnHive && !m->tls_name.empty() && membership_elsewhere(data_dir))
-      direct = fmt::format("https://127.0.0.1:{}", m->port);
+    if (direct_is_own_) {
+      const bool joined = m && membership_elsewhere(data_dir);
+      if (joined && !m->tls_name.empty()) direct = fmt::format("https://127.0.0.1:{}", m->port);
+      const auto kept = read_text_file(hive_address_file(joined ? m->folder : data_dir + "/hive"), kAddressBytesMax);
+      if (kept && net::parse_url(*kept)) direct = *kept;
+    }
     const auto url = net::parse_url(direct);
     if (!m || !url || !url->tls || url->port != m->port || !is_here(url->host)) return;
     // Its certificate names no address that every machine has: it is known by its name in the colony, which is asked

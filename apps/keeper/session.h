@@ -19,7 +19,7 @@ namespace llorch::keeper {
 /// The queen of this machine, where nothing says at which port she listens.
 inline constexpr std::string_view kOwnQueen = "http://127.0.0.1:8500";
 
-/// What --direct asks without an address: a machine that has joined a colony knows the port of its own.
+/// What --direct asks without an address, where this machine's hive has left none in its data directory.
 inline constexpr std::string_view kOwnHive = "http://127.0.0.1:8600";
 
 struct Common {
@@ -53,7 +53,8 @@ struct Common {
   [[nodiscard]] Result<std::string> root_certificate() const;
 
  private:
-  std::string direct_name_;  // the certificate's name of this machine's hive, where that one is asked itself
+  bool direct_is_own_ = false;  // --direct without an address
+  std::string direct_name_;     // the certificate's name of this machine's hive, where that one is asked itself
   net::TlsPair direct_own_;
 };
 

@@ -9,11 +9,11 @@
 #include <memory>
 #include <sstream>
 
+#include "address_file.h"
 #include "base/open_file.h"
 #include "base/state_lock.h"
 #include "daemon_flags.h"
 #include "keeper/session.h"
-#include "queen_address.h"
 #include "queen_start.h"
 #include "security/auth.h"
 #include "service/last_words.h"

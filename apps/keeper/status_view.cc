@@ -84,12 +84,13 @@ std::string offline_line(const boost::json::value& h) {
   const std::string host = text(h, "host");  // none until it has spoken
   const std::string at = host.empty() ? "" : fmt::format(" at {}:{:.0f}", host, number(h, "port"));
   const auto* revoked = h.is_object() ? h.get_object().if_contains("revoked") : nullptr;
-  const std::string state = text(h, "state");
-  return fmt::format("hive {}{}: {}{}\n", text(h, "id"), at,
+  const std::string state = text(h, "state"), message = text(h, "message");
+  return fmt::format("hive {}{}: {}{}{}\n", text(h, "id"), at,
                      state == "starting"  ? "starting"
                      : state == "asleep"  ? "asleep: the queen starts it when it is needed"
                      : state == "unheard" ? "starting, or offline: the queen has just begun to listen"
                                           : "offline",
+                     message.empty() ? "" : ": " + message,
                      revoked && *revoked == true ? "; its certificates were revoked: it must join again" : "");
 }
 

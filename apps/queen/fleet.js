@@ -183,7 +183,7 @@ export class Fleet {
     parts.set(box, (now) => {
       const state = now.revoked ? "its certificates were revoked" : NOT_ONLINE[now.state] ?? "offline";
       box.setAttribute("aria-label", `Machine ${now.id}, ${state}`);
-      say(facts, `${state}${!now.revoked && now.host ? ` · was at ${now.host}:${now.port}` : ""}`);
+      say(facts, `${state}${!now.revoked && now.message ? `: ${now.message}` : ""}${!now.revoked && now.host ? ` · was at ${now.host}:${now.port}` : ""}`);
     });
     return box;
   }

@@ -1,11 +1,10 @@
 #include "queen/host_names.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 
 #include "colony/address.h"
 #include "net/tls.h"
+#include "net/url.h"
 #include "queen/colony_tls.h"
 #include "service/process.h"
 
@@ -13,11 +12,6 @@ namespace llorch::queen {
 namespace {
 
 constexpr std::size_t kNameMax = 253;  // of a DNS name: RFC 1035
-
-bool is_address(const std::string& host) {
-  in6_addr unused{};
-  return inet_pton(AF_INET, host.c_str(), &unused) == 1 || inet_pton(AF_INET6, host.c_str(), &unused) == 1;
-}
 
 bool is_dns_name(const std::string& host) {
   const auto good = [](char c) {
@@ -29,14 +23,14 @@ bool is_dns_name(const std::string& host) {
 /// "name:port" without its port, which a Host header is compared without.
 std::string without_port(const std::string& host) {
   const std::size_t colon = host.find(':');
-  return colon == std::string::npos || is_address(host) || host.starts_with('[') ? host : host.substr(0, colon);
+  return colon == std::string::npos || net::is_ip_address(host) || host.starts_with('[') ? host : host.substr(0, colon);
 }
 
 }  // namespace
 
 std::vector<std::string> certified_hosts(std::vector<std::string> hosts) {
   std::erase_if(hosts, [](const std::string& host) {
-    return (!is_address(host) && !is_dns_name(host)) || net::is_colony_name(host);
+    return (!net::is_ip_address(host) && !is_dns_name(host)) || net::is_colony_name(host);
   });
   return hosts;
 }

@@ -35,7 +35,7 @@ service::Step<bool> LocalHive::start(const service::FlowPtr& flow) {
 }
 
 void LocalHive::begin() {
-  last_words_ = {};
+  last_words_ = {}, failure_.clear(), heard_ = false;
   const auto out = std::make_shared<Started>(fail(ErrorCode::kInternal, "it was not started"));
   starter_.run([out, options = plan_.invocation()] { *out = service::Process::start(options); },
                [this, out](const Status& done) { started(done ? std::move(*out) : std::unexpected(done.error())); });
@@ -51,6 +51,7 @@ void LocalHive::started(Started process) {
         loop_, [this](const std::string& line) { take_line(line); }, [this](int code) { take_exit(code); });
     if (number != 0) process_->signal(number);
   } else {
+    failure_ = process.error().message;
     outcome = std::unexpected(std::move(process).error());
     exited_.notify();
   }
@@ -62,6 +63,10 @@ void LocalHive::take_line(const std::string& line) { last_words_.take(line); }
 void LocalHive::take_exit(int code) {
   service::log(service::Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));
   killed_ = code > 128;
+  if (killed_)
+    failure_ = fmt::format("it was ended by signal {}", code - 128);
+  else if (code != 0)
+    failure_ = last_message().empty() ? fmt::format("it ended with {}", code) : last_message();
   plan_.on_exit(code);
   exited_.notify();
 }

@@ -33,6 +33,12 @@ class LocalHive {
   void signal(int number);
   /// The last one was ended by a signal.
   [[nodiscard]] bool killed() const { return killed_; }
+  /// A heartbeat of this machine's hive has come.
+  void heard() { heard_ = true; }
+  /// One has, since it was started.
+  [[nodiscard]] bool was_heard() const { return heard_; }
+  /// Why the last one could not be started, or what ended it; empty: it runs, has ended with 0, or none was started.
+  [[nodiscard]] const std::string& failure() const { return failure_; }
   [[nodiscard]] const std::string& id() const { return id_; }
   /// Its last error, else what it logged last.
   [[nodiscard]] const std::string& last_message() const { return last_words_.text(); }
@@ -51,7 +57,8 @@ class LocalHive {
   net::EventLoop& loop_;
   std::string id_;
   service::LastWords last_words_;
-  bool starting_ = false, killed_ = false;
+  bool starting_ = false, killed_ = false, heard_ = false;
+  std::string failure_;
   int signal_ = 0;  // for one that is being started
   Plan plan_;
   service::Signal exited_;

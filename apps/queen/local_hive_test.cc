@@ -66,6 +66,7 @@ TEST(LocalHive, is_started_once_and_told_to_end) {
   EXPECT_FALSE(m.hive.running());
   EXPECT_EQ(m.exits, std::vector<int>{128 + SIGTERM});
   EXPECT_TRUE(m.hive.killed());
+  EXPECT_EQ(m.hive.failure(), "it was ended by signal 15");
 }
 
 TEST(LocalHive, that_is_being_started_is_not_started_again_and_takes_its_signal_later) {
@@ -117,6 +118,30 @@ TEST(LocalHive, what_it_said_last_is_kept_and_another_may_follow) {
   m.program = {"/no/such/program"};
   EXPECT_FALSE(m.start());
   EXPECT_FALSE(m.hive.running());
+}
+
+TEST(LocalHive, tells_whether_it_was_heard_and_why_it_failed) {
+  Machine m;
+  EXPECT_EQ(m.hive.failure(), "") << "none was started";
+  m.program = {"/bin/true"};
+  ASSERT_TRUE(m.start());
+  EXPECT_FALSE(m.hive.was_heard());
+  m.hive.heard();
+  EXPECT_TRUE(m.hive.was_heard());
+  m.run_until([&] { return m.exits.size() == 1; });
+  EXPECT_EQ(m.hive.failure(), "");
+  m.program = {"/bin/sh", "-c", "echo 'error: IO: no room' >&2; exit 1"};
+  ASSERT_TRUE(m.start());
+  EXPECT_FALSE(m.hive.was_heard()) << "it is another one";
+  m.run_until([&] { return m.exits.size() == 2; });
+  EXPECT_EQ(m.hive.failure(), "IO: no room");
+  m.program = {"/bin/false"};
+  ASSERT_TRUE(m.start());
+  m.run_until([&] { return m.exits.size() == 3; });
+  EXPECT_EQ(m.hive.failure(), "it ended with 1");
+  m.program = {"/no/such/program"};
+  EXPECT_FALSE(m.start());
+  EXPECT_EQ(m.hive.failure(), "the program program is not there");
 }
 
 }  // namespace

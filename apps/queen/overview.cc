@@ -85,14 +85,21 @@ boost::json::array models(const Queen& q) {
   return list;
 }
 
-/// Of a hive that has sent no heartbeat; empty: it is offline.
-static std::string state_before_beats(const Queen& q, const HiveRow& row) {
-  if (row.id == q.local_hive().id() && q.local_hive_wanted()) {
-    if (q.local_hive().running()) return "starting";
-    if (!q.local_hive().killed()) return "asleep";
+/// What is known of a hive that is not online: its `state`, where it is not merely offline, or a `message` that says
+/// why.
+static void describe_offline(const Queen& q, const std::string& id, boost::json::object& o) {
+  if (const LocalHive& local = q.local_hive(); id == local.id() && q.local_hive_wanted()) {
+    if (!local.failure().empty())
+      o["message"] = local.failure();
+    else if (!local.running())
+      o["state"] = "asleep";
+    else if (!local.was_heard())
+      o["state"] = "starting";
+    else
+      o["message"] = "it runs, and does not answer";
+    return;
   }
-  const bool new_queen = net::Clock::now() - q.started() < std::chrono::seconds(q.options().heartbeat_interval_s);
-  return new_queen ? "unheard" : "";
+  if (net::Clock::now() - q.started() < std::chrono::seconds(q.options().heartbeat_interval_s)) o["state"] = "unheard";
 }
 
 /// A time of measurement that was so many seconds ago when it was told is longer ago now.
@@ -140,7 +147,7 @@ boost::json::object overview(const Queen& q) {
   for (const HiveRow* row : q.offline_hives()) {
     boost::json::object o{
         {"id", row->id}, {"host", row->host}, {"port", row->port}, {"revoked", q.tls().is_revoked(row->id)}};
-    if (const std::string state = state_before_beats(q, *row); !state.empty()) o["state"] = state;
+    describe_offline(q, row->id, o);
     offline.push_back(std::move(o));
   }
   const int interactive = q.line().count(false), batch = q.line().count(true);

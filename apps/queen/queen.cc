@@ -10,7 +10,6 @@
 #include "base/ids.h"
 #include "colony/address.h"
 #include "queen/host_names.h"
-#include "queen_address.h"
 #include "queen_start.h"
 #include "security/validate.h"
 #include "service/log.h"
@@ -29,12 +28,6 @@ namespace {
 
 constexpr std::chrono::seconds kStopTime{60};     // of hives, and of all that waits for them
 constexpr std::chrono::seconds kThreadsTime{10};  // what is asked of disks has to end then
-
-/// Where this machine's hive reaches a queen that listens there.
-std::string own_url(const std::string& listen, int port, bool secure) {
-  const std::string host = !colony::is_any_address(listen) ? listen : listen.contains(':') ? "::1" : "127.0.0.1";
-  return service::base_url(host, port, secure);
-}
 
 QueenOptions with_all_hosts(QueenOptions o) {
   o.meeting_hosts = meeting_hosts(o);
@@ -237,6 +230,7 @@ Status Queen::hive_beat(colony::HiveBeat beat, std::string token, const std::str
   if (!sent && !beat.sent.empty()) return fail(ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it");
   LLORCH_TRY(const HiveTable::BeatEffect effect, hives_.beat(std::move(beat), std::move(peer), via));
   HiveEntry& h = *effect.hive;
+  if (h.id == local_.id()) local_.heard();
   calls_.open().admit(h.id);
   if (effect.came_online)
     log(Level::kInfo, "hive_online", fmt::format("hive {} is online at {}", h.id, h.url), {{"hive_id", h.id}});

@@ -10,9 +10,9 @@
 #include <optional>
 #include <string>
 
+#include "address_file.h"
 #include "base/state_lock.h"
 #include "base/use_lock.h"
-#include "queen/address_file.h"
 #include "queen/admission.h"
 #include "queen/catalog.h"
 #include "queen/colony_tls.h"

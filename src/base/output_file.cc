@@ -1,6 +1,10 @@
 #include "base/output_file.h"
 
+#include <unistd.h>
+
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -33,6 +37,19 @@ Status may_replace_with_text(const std::string& path) {
 Status replace_with_text(const std::string& path, std::string_view text) {
   LLORCH_OK(may_replace_with_text(path));
   if (!(std::ofstream(path) << text << std::flush)) return fail(ErrorCode::kIo, "cannot write {}", path);
+  return {};
+}
+
+Status check_writable_with_text(const std::string& path) {
+  if (path.empty()) return {};
+  LLORCH_OK(may_replace_with_text(path));
+  std::error_code problem;
+  const bool there = std::filesystem::exists(path, problem);
+  if (std::filesystem::is_directory(path, problem))
+    return fail(ErrorCode::kIo, "cannot write {}: it is a folder", path);
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  if (access(there ? path.c_str() : folder.empty() ? "." : folder.c_str(), W_OK) != 0)
+    return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(errno));
   return {};
 }
 

@@ -13,6 +13,8 @@ namespace llorch {
 [[nodiscard]] Status may_replace_with_text(const std::string& path);
 /// Writes it there. Errors: the same; kIo.
 [[nodiscard]] Status replace_with_text(const std::string& path, std::string_view text);
+/// Whether replace_with_text() will do, before there is anything to write. An empty path is none. Errors: the same.
+[[nodiscard]] Status check_writable_with_text(const std::string& path);
 /// A model: `path` is no file yet, or one of GGUF. Errors: kInvalidRequest where it is something else, a device too.
 [[nodiscard]] Status may_replace_with_model(const std::string& path);
 

@@ -33,6 +33,17 @@ TEST_F(OutputFile, no_report_is_written_over_a_model) {
   EXPECT_TRUE(may_replace_with_text("/dev/null"));
 }
 
+TEST_F(OutputFile, what_cannot_be_written_is_known_before) {
+  EXPECT_TRUE(check_writable_with_text(""));
+  for (const std::string& path : {folder_ / "none", std::filesystem::path("/dev/null"), std::filesystem::path("none")})
+    EXPECT_TRUE(check_writable_with_text(path)) << path;
+  EXPECT_TRUE(check_writable_with_text(file("report", "old")));
+  EXPECT_FALSE(check_writable_with_text(file("model", "GGUF")));
+  const auto why = [](const std::string& path) { return check_writable_with_text(path).error().message; };
+  EXPECT_EQ(why("/no/where/r.json"), "cannot write /no/where/r.json: No such file or directory");
+  EXPECT_TRUE(why(folder_).ends_with(": it is a folder"));
+}
+
 TEST_F(OutputFile, a_model_is_written_over_nothing_but_another) {
   EXPECT_TRUE(may_replace_with_model(folder_ / "none"));
   EXPECT_TRUE(may_replace_with_model(file("empty", "")));

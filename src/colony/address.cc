@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "net/http_client.h"
+#include "net/url.h"
 
 namespace llorch::colony {
 namespace {
@@ -21,12 +22,6 @@ std::string text_of(int family, const void* address) {
 
 std::string text_of(const in6_addr& six) {
   return IN6_IS_ADDR_V4MAPPED(&six) ? text_of(AF_INET, six.s6_addr + 12) : text_of(AF_INET6, &six);
-}
-
-bool is_address(const std::string& text) {
-  in_addr four{};
-  in6_addr six{};
-  return inet_pton(AF_INET, text.c_str(), &four) == 1 || inet_pton(AF_INET6, text.c_str(), &six) == 1;
 }
 
 }  // namespace
@@ -97,7 +92,7 @@ Result<std::string> host_of_joining(std::string_view host, const Origin& from, b
                 "{} leads elsewhere from the queen's machine: a hive that joins from {} names an address at which the "
                 "queen reaches it (--listen)",
                 named, peer);
-  if (!proves_itself && !is_address(named))
+  if (!proves_itself && !net::is_ip_address(named))
     return fail(ErrorCode::kForbidden, "in a colony without TLS a hive names an address, not a host's name ({})",
                 named);
   return named;

@@ -1,6 +1,5 @@
 #include "net/http_client.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,11 +27,6 @@ Status check_request(const ClientRequest& r) {
         }))
       return bad("a header that has a control character");
   return {};
-}
-
-bool is_address(const std::string& host) {
-  in6_addr unused{};
-  return inet_pton(AF_INET, host.c_str(), &unused) == 1 || inet_pton(AF_INET6, host.c_str(), &unused) == 1;
 }
 
 std::string authority(const Url& url) {
@@ -176,7 +170,7 @@ void Call::State::start() {
   if (const Status sound = check_request(request); !sound) return end(sound);
   arm(request.connect_timeout);
   const bool first = request.url.tls && !has_own_authorities(request.tls.get()) && !system_authorities_were_read();
-  const bool named = !is_address(request.url.host);
+  const bool named = !is_ip_address(request.url.host);
   if (!first && !named) return connect({});
   lookup = loop_impl.resolver().find(request.url.host, first, [weak = weak_from_this(), named](auto found) {
     const auto self = weak.lock();

@@ -1,10 +1,18 @@
 #include "net/url.h"
-#include "base/integer.h"
+
+#include <arpa/inet.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "base/integer.h"
+
 namespace llorch::net {
+
+bool is_ip_address(const std::string& host) {
+  in6_addr unused{};
+  return inet_pton(AF_INET, host.c_str(), &unused) == 1 || inet_pton(AF_INET6, host.c_str(), &unused) == 1;
+}
 
 bool is_unreserved(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||

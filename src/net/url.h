@@ -45,6 +45,9 @@ struct Url {
 /// http[s]://host[:port][/path]; no user information.
 [[nodiscard]] Result<Url> parse_url(std::string_view text);
 
+/// An IP address of either family, without brackets and zone.
+[[nodiscard]] bool is_ip_address(const std::string& host);
+
 /// A character that a path or a query holds as it is.
 [[nodiscard]] bool is_unreserved(char c);
 /// What may stand in a request line: "/", then printable ASCII without blanks.

@@ -1,22 +1,15 @@
 #include "service/front.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdlib>
 
+#include "net/url.h"
 #include "security/validate.h"
 #include "service/log.h"
 
 namespace llorch::service {
-
-/// An IP address of either family, with or without a zone (fe80::1%eth0).
-static bool is_address(const std::string& text) {
-  const std::string bare = text.substr(0, text.find('%'));
-  in6_addr binary{};
-  return inet_pton(AF_INET, bare.c_str(), &binary) == 1 || inet_pton(AF_INET6, bare.c_str(), &binary) == 1;
-}
 
 Status Front::open() {
   const FrontOptions& o = options_;
@@ -29,7 +22,7 @@ Status Front::open() {
   LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
   if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
   const bool loopback = security::is_loopback(o.listen);
-  if (!is_address(o.listen) && !loopback)
+  if (!net::is_ip_address(o.listen.substr(0, o.listen.find('%'))) && !loopback)
     return fail(ErrorCode::kInvalidRequest,
                 "listen: '{}' is no address of this machine: 127.0.0.1 (this machine alone), 0.0.0.0 (all networks) or "
                 "an address of one",

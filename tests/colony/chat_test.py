@@ -18,10 +18,10 @@ PROMPT = b"\x1b[?2004h> "  # of a terminal that says what is pasted
 
 
 class Model(Listener):
-    """A queen whose model answers "echo: " and what was said last. Of more than `window` messages it says that they are too many; `hold`: it stops after the first word of its first answer until that is cancelled; `longest`: of a message, in characters."""
+    """A queen whose model answers "echo: " and what was said last. Of more than `window` messages it says that they are too many; `hold`: it stops after the first word of its first answer until that is cancelled; `longest`: of a message, in characters. It reads no file: whoever asks it to, waits until that is cancelled."""
 
     def __init__(self, window=1000, hold=False, context=None, tokens_in=10, longest=1000):
-        model, self.orders, self.cancelled = self, [], threading.Event()
+        model, self.orders, self.cancelled, self.reads = self, [], threading.Event(), threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def log_message(self, *_):
@@ -37,10 +37,17 @@ class Model(Listener):
             def do_GET(self):
                 if not self.path.startswith("/stream/"):
                     return self.answer(200 if self.path == "/health" else 404, b"{}")
-                messages = model.orders[int(self.path.rsplit("/", 1)[1])]["messages"]
+                order = model.orders[int(self.path.rsplit("/", 1)[1])]
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.end_headers()
+                if order["operation"] == "model_download":
+                    self.wfile.flush()
+                    model.reads.set()
+                    model.cancelled.wait(30)
+                    self.wfile.write((frame(1, "error", code="CANCELLED", message="cancelled") + DONE).encode())
+                    return
+                messages = order["messages"]
                 if len(messages) > window or len(messages[-1]["content"]) > longest:
                     self.wfile.write((frame(1, "error", code="context_length_exceeded", message="too long") + DONE).encode())
                     return
@@ -253,6 +260,27 @@ class Chat(unittest.TestCase):
             self.assertEqual(p.wait(20), 128 + signal.SIGTERM)
             self.assertTrue(self.queen.cancelled.is_set(), "the answer is called off")
             self.assertEqual(len(self.queen.orders), 1, "what else had been typed is not asked")
+
+    def test_a_signal_while_a_model_s_file_is_read(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.model()
+            with self.subTest(number), subprocess.Popen(self.command("--hive", "box", model=str(self.c.home / "m.gguf")), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.c.env) as p:
+                self.assertTrue(self.queen.reads.wait(20))
+                p.send_signal(number)
+                out, err = p.communicate("one\n", timeout=20)
+                self.assertEqual((p.returncode, out), (128 + number, ""), err)
+            self.assertEqual([(o["operation"], o["hive_id"]) for o in self.queen.orders], [("model_download", "box")], "nothing is asked any more")
+        for number, code, orders in ((signal.SIGTERM, 128 + signal.SIGTERM, ["infer", "model_download"]), (signal.SIGINT, 0, ["infer", "model_download", "infer"])):
+            self.model()
+            with self.subTest(number), subprocess.Popen(self.command("--hive", "box"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.c.env) as p:
+                p.stdin.write(f"one\n/model {self.c.home}/m.gguf\ntwo\n")
+                p.stdin.flush()
+                self.assertTrue(self.queen.reads.wait(20))
+                p.send_signal(number)
+                _, err = p.communicate(timeout=20)
+                self.assertEqual(p.returncode, code, err)
+            self.assertEqual([o["operation"] for o in self.queen.orders], orders)
+            self.assertEqual(self.queen.orders[-1]["model"] == "m", number == signal.SIGINT, "it is still the model")
 
     def test_a_schema_is_typed_or_in_a_file(self):
         schema = '{"type": "object", "properties": {"a": {"const": 1}}}'

@@ -1,7 +1,9 @@
 """One configuration file for all programs: each takes its section; what a program cannot take stops it, with file, line and key."""
+import http.server
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +12,8 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/worker"), str(ROOT / "tests/colony")]
 from colony import Colony, free_port, listens  # noqa: E402
-from harness import Worker, main  # noqa: E402
+from harness import Worker, main, wait_for  # noqa: E402
+from listener import Listener  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/release/bin"))
 # Each program with what it needs to get to its configuration, and ends there.
@@ -119,6 +122,71 @@ class Configuration(unittest.TestCase):
         self.assertTrue([json.loads(line) for line in r.stdout.splitlines()], r.stderr)
         r = self.run_program("keeper", "--queen", "http://127.0.0.1:10")
         self.assertIn("127.0.0.1:10", r.stdout + r.stderr)
+
+    def test_no_other_queen_is_asked_than_was_named(self):
+        """Where a flag or the environment comes before the file, and nobody answers: this machine's queen gets neither the key nor the prompt."""
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append((self.path, self.headers.get("Authorization")))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+        local = Listener()
+        local.listen(Handler)
+        self.addCleanup(local.close)
+        data = pathlib.Path(self.home.name) / ".local/share/llorch"
+        data.mkdir(parents=True)
+        (data / "queen-url").write_text(local.url)
+        (data / "queen-url").chmod(0o600)
+        nobody = f"http://127.0.0.1:{free_port()}"
+        for section in ("", f'[keeper]\nqueen = "{nobody}"\n', '[keeper]\nqueen = "http://127.0.0.1:9"\n'):
+            self.file.write_text(section)
+            for flags, env in ((("--queen", nobody), {}), ((), {"LLORCH_QUEEN_URL": nobody})):
+                r = self.run_program("keeper", *flags, env={"LLORCH_API_TOKEN": "a-key-of-sixteen-and-more"} | env)
+                self.assertIn(nobody, r.stdout + r.stderr)
+                self.assertEqual(asked, [], (section, flags))
+        self.file.write_text(f'[keeper]\nqueen = "{nobody}"\n')
+        self.run_program("keeper", "--queen", "http://127.0.0.1:8500")
+        self.assertTrue(asked, "this machine's own is looked for wherever she listens")
+
+    def test_what_is_printed_as_default(self):
+        self.file.write_text('[keeper]\nqueen = "http://127.0.0.1:9"\ntimeout = 77\n')
+        r = self.run_program("keeper", "--queen", "http://127.0.0.1:10", "--timeout", "5", "--print-config")
+        self.assertIn('#queen = "http://127.0.0.1:8500"\n', r.stdout)
+        self.assertIn("#timeout = 30\n", r.stdout)
+        r = subprocess.run([BIN / "llorch", "parity", "all", "x", "--print-config"], capture_output=True, text=True, env=os.environ | {"HOME": self.home.name}, timeout=30)
+        self.assertRegex(r.stdout, r"#ids = [0-9]+\n")
+
+    def test_a_data_directory(self):
+        for program in ("queen", "hive", "keeper"):
+            with self.subTest(program):
+                self.file.write_text(f'[{program}]\n\ndata-dir = "~/q"\n')
+                self.refused(self.run_program(program), f"{self.file}:3: ", "'data-dir': must be an absolute path, which begins with /, not ~/q")
+        self.file.write_text('[queen]\ndata-dir = "q"\n')
+        self.refused(self.run_program("keeper"), f"{self.file}:2: ", "not q")
+        here, there = (pathlib.Path(self.home.name) / name for name in ("here", "there"))
+        for program in ("queen", "keeper"):
+            self.file.write_text(f'[{program}]\ndata-dir = "{there}"\n')
+            here.mkdir()
+            (here / "ca").mkdir()
+            (here / "ca/root.pem").write_text("no certificate")
+            r = self.run_program("keeper", "--queen", "https://127.0.0.1:9", env={"LLORCH_DATA_DIR": str(here)})
+            self.assertIn(f"{here}/ca/root.pem is no root certificate", r.stdout + r.stderr, "the environment comes before the file")
+            shutil.rmtree(here)
+        self.file.write_text(f'[hive]\ndata-dir = "{there}"\n')
+        for program, flags in (("hive", ("--local-mode", "--port", str(free_port()))), ("queen", ("--local-mode", "--port", str(free_port())))):
+            self.file.write_text(f'[{program}]\ndata-dir = "{there}"\n')
+            environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_"))} | {"HOME": self.home.name, "LLORCH_DATA_DIR": str(here)}
+            with subprocess.Popen([BIN / f"llorch-{program}", *flags], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+                try:
+                    wait_for((here / ("hive/hive-url" if program == "hive" else "queen-url")).exists, 20)
+                finally:
+                    p.terminate()
+            self.assertFalse(there.exists(), program)
 
 
 class Daemons(unittest.TestCase):

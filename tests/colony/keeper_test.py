@@ -5,13 +5,14 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import threading
 import time
 import unittest
 
-from colony import BIN, Colony, listens, main, text_of, wait_for
+from colony import BIN, MAY_STOP, Colony, listens, main, text_of, wait_for
 from listener import Listener
 
 
@@ -234,6 +235,39 @@ class Keeper(unittest.TestCase):
             wait_for(lambda: re.search("hive .*: starting\n", c.keeper("status").stdout), 10)
             self.assertEqual(asking.wait(60), 0)
 
+    def test_a_hive_of_the_queen_s_own_that_does_not_answer_or_cannot_start(self):
+        with Colony(**MAY_STOP) as c:
+            queen = c.queen()
+            c.infer(max_tokens=2)
+            [hive] = [pid for pid, command in c.census() if "llorch-hive" in command.split(" ")[0]]
+            os.kill(hive, signal.SIGSTOP)
+            try:
+                wait_for(lambda: re.search("hive .*: offline: it runs, and does not answer\n", c.keeper("status").stdout), 20)
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # its queen replaces it in the end
+                    os.kill(hive, signal.SIGCONT)
+            wait_for(lambda: c.call("GET", "/v1/status")[2]["offline"] == [], 20)
+            queen.terminate()
+            queen.wait(20)
+            broken = c.home / "broken-hive"
+            broken.write_text("#!/bin/sh\necho 'error: IO: no room on the disk' >&2\nexit 1\n")
+            broken.chmod(0o755)
+            c.queen("--hive-program", broken)
+            self.assertIn("asleep: the queen starts it when it is needed", c.keeper("status").stdout)
+            self.assertEqual(c.infer(max_tokens=2)[-1][1], "error")
+            self.assertRegex(c.keeper("status").stdout, "hive .*: offline: .*no room on the disk\n")
+
+    def test_direct_asks_this_machine_s_hive_wherever_it_listens(self):
+        with Colony() as c:
+            c.queen()
+            c.infer(max_tokens=2)
+            self.assertNotEqual(c.hive_port, 8600)
+            r = c.keeper("worker", "list", "--direct")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("builtin:haiku", r.stdout)
+            r = c.keeper("worker", "list", "--direct=http://127.0.0.1:9")
+            self.assertIn("the hive at http://127.0.0.1:9 does not answer", r.stderr, "and no other than was named")
+
     def test_a_second_queen_has_a_hive_of_her_own(self):
         """Of another data directory, on a machine where the hive's usual port is taken."""
         with Colony() as c:
@@ -252,6 +286,13 @@ class Keeper(unittest.TestCase):
             for json_flag in ((), ("--json",)):
                 with open("/dev/full", "w") as full:
                     r = subprocess.run([BIN / "llorch", "key", "create", *json_flag], stdout=full, stderr=subprocess.PIPE, text=True, env=c.env, timeout=20)
+                self.assertEqual(r.returncode, 1)
+                self.assertIn("the key could not be printed, and was revoked", r.stderr)
+                self.assertEqual(json.loads(subprocess.run([BIN / "llorch", "key", "list", "--json"], capture_output=True, env=c.env, timeout=20).stdout), [])
+                nobody, pipe = os.pipe()
+                os.close(nobody)
+                r = subprocess.run([BIN / "llorch", "key", "create", *json_flag], stdout=pipe, stderr=subprocess.PIPE, text=True, env=c.env, timeout=20)
+                os.close(pipe)
                 self.assertEqual(r.returncode, 1)
                 self.assertIn("the key could not be printed, and was revoked", r.stderr)
                 self.assertEqual(json.loads(subprocess.run([BIN / "llorch", "key", "list", "--json"], capture_output=True, env=c.env, timeout=20).stdout), [])

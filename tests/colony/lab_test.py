@@ -52,6 +52,13 @@ class Lab(unittest.TestCase):
     def kinds(self, engine):
         return {f["kind"] for f in engine["findings"]}
 
+    def test_why_a_model_cannot_be_read(self):
+        (self.folder / "bad.gguf").write_bytes(b"GGUF\x63\0\0\0" + bytes(64))
+        (self.folder / "text").write_text("Once upon a time")
+        r = lab("all", "bad.gguf", "--references", "none", "--text", "text", cwd=self.folder)
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertRegex(r.stderr, r"error: MODEL_LOAD_FAILED: bad\.gguf cannot be read: .*GGUF version 99 is not supported")
+
     def test_without_references_one_line_says_so(self):
         r = lab("all", "m.gguf", "--tokens", ",".join(map(str, IDS)), "--environments", self.folder / "nowhere", cwd=self.folder)
         self.assertEqual(r.returncode, 0, r.stdout + r.stderr)

@@ -210,11 +210,11 @@ class Links(unittest.TestCase):
             wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
             queen.terminate()
             queen.wait(30)
-            queen = c.queen("--no-own-hive")  # who knows it from her catalog, and has not heard from it
+            queen = c.queen("--no-own-hive", heartbeat_s=5)  # who knows it from her catalog, and has not heard from it for less than an interval
             status = c.call("GET", "/v1/status")[2]
             self.assertEqual((status["hives"], status["offline"]), ([], [{"id": "box", "host": "127.0.0.1", "port": int(box.url.rsplit(":", 1)[1]), "revoked": False, "state": "unheard"}]))
             self.assertIn(f"hive box at {box.url.removeprefix('http://')}: starting, or offline: the queen has just begun to listen", c.keeper("status").stdout)
-            wait_for(lambda: f"hive box at {box.url.removeprefix('http://')}: offline\n" in c.keeper("status").stdout, 10)
+            wait_for(lambda: f"hive box at {box.url.removeprefix('http://')}: offline\n" in c.keeper("status").stdout, 20)
             _, kind, why = c.infer()[-1]
             self.assertEqual((kind, why["code"]), ("error", "NO_WORKERS_AVAILABLE"))
             self.assertIn("online: box", why["message"])

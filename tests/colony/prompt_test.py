@@ -83,6 +83,7 @@ class Prompt(unittest.TestCase):
         model.write_bytes(b"GGUF and more")
         for arguments, words in (
             (("x", "--receipt", model), "model.gguf is a model: it is not written over"),
+            (("x", "--receipt", "/no/where/r.json"), "cannot write /no/where/r.json: No such file or directory"),
             (("x", "--receipt", file, "--regex", "a"), "--regex excludes --receipt"),
         ):
             r = self.run_model(*arguments)

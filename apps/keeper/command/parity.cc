@@ -60,7 +60,7 @@ struct LogFlags {
 /// At most 15 tokens, greedy, raw, nobody at the keyboard (P-20).
 int log_logits(const LogFlags& f) {
   const std::string place = located(f.model);
-  if (const Status s = may_replace_with_text(f.out); !s) return complain(f.common, s.error());
+  if (const Status s = check_writable_with_text(f.out); !s) return complain(f.common, s.error());
   std::error_code problem;
   std::filesystem::remove(f.out, problem);  // what is read afterwards was made now
   const auto ran = service::run_program({"env", "ORCH_LOG_FILE=" + f.out, "ORCH_LOG_TEAM=" + f.team,

@@ -52,7 +52,7 @@ Status read_prompt(RunFlags& f, Session& session, bool joins) {
 Status check_receipt(const std::string& path, bool conversation) {
   if (path.empty()) return {};
   if (conversation) return fail(ErrorCode::kInvalidRequest, "--receipt is of one answer: give a prompt");
-  return may_replace_with_text(path);
+  return check_writable_with_text(path);
 }
 
 enum class Kind { kRun, kInfer, kChat };
