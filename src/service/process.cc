@@ -48,44 +48,76 @@ namespace {
 
 constexpr std::size_t kLineBytesMax = 65'536;
 
-/// Between the start of a process and its exec(). It has our memory until then: nothing may allocate, nor be changed.
-[[noreturn]] void become(const PreparedExec& p, int output, const ProcessOptions& o, pid_t parent) {
-  const int death_signal = o.death_signal;
-  if (death_signal && prctl(PR_SET_PDEATHSIG, death_signal) != 0) _exit(127);
-  if (death_signal && getppid() != parent) _exit(127);  // it died before we could ask
-  struct sigaction plain {};
-  plain.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) sigaction(number, &plain, nullptr);
+/// What a process is started as. Negative descriptors: ours.
+struct Start {
+  char* const* argv;
+  char* const* environment = environ;
+  struct {
+    int in, out, err;
+  } streams;
+  int death_signal = SIGKILL;  // what it gets when we die; 0: nothing
+  enum class Group { kOurs, kOwn, kOwnSession } group = Group::kOurs;
+  bool is_fresh = false;  // no signal is ignored or blocked, and it has no other descriptor, whatever we have
+};
+
+/// Between vfork and exec. It has our memory until then: nothing may allocate. `problem`: what has failed.
+[[noreturn]] void become(const Start& s, pid_t parent, const sigset_t& mask, volatile int& problem) {
+  const auto fails = [&problem] {
+    problem = errno;
+    _exit(127);
+  };
+  if (s.group == Start::Group::kOwn) setpgid(0, 0);
+  if (s.group == Start::Group::kOwnSession) setsid();
+  if (s.death_signal != 0 && prctl(PR_SET_PDEATHSIG, s.death_signal) != 0) fails();
+  if (s.death_signal != 0 && getppid() != parent) _exit(127);  // it died before we could ask
+  for (int number = 1; number < NSIG; ++number) {
+    struct sigaction now {};
+    if (sigaction(number, nullptr, &now) != 0 || (now.sa_handler == SIG_IGN && !s.is_fresh)) continue;
+    now = {};
+    now.sa_handler = SIG_DFL;
+    sigaction(number, &now, nullptr);
+  }
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  const int null = open("/dev/null", O_RDWR);
-  if (dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
-      dup2(o.with_stderr ? output : null, STDERR_FILENO) < 0)
-    _exit(127);  // it would write where it should not
-  syscall(SYS_close_range, 3u, ~0u, 0u);
-  execve(p.argv[0], p.argv.data(), p.envp.data());
-  _exit(127);
+  sigprocmask(SIG_SETMASK, s.is_fresh ? &none : &mask, nullptr);
+  const int from[] = {s.streams.in, s.streams.out, s.streams.err};
+  for (int to = STDIN_FILENO; to <= STDERR_FILENO; ++to)  // else it would write where it should not
+    if (from[to] >= 0 && (from[to] == to ? fcntl(to, F_SETFD, 0) : dup2(from[to], to)) < 0) fails();
+  if (s.is_fresh) syscall(SYS_close_range, 3u, ~0u, 0u);
+  execvpe(s.argv[0], s.argv, s.environment);
+  fails();
+  __builtin_unreachable();
 }
 
 /// The process's id, or -1 with errno. It gets no signal until it has let go of our handlers: one that ran there would
 /// write into the pipe that it shares with our event loop, and we would take its signal for ours. By vfork(), which
 /// copies no page tables (that takes 40 ms for each GiB, and every thread that needs a page, or memory of glibc, waits
 /// meanwhile): this thread alone waits, until the program runs.
-pid_t spawn(const PreparedExec& p, int output, const ProcessOptions& o, bool own_session) {
+pid_t spawn(const Start& s) {
   assert_may_block();
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  volatile int problem = 0;
   const pid_t parent = getpid(), pid = vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork): see above
-  if (pid == 0) {
-    if (own_session) setsid();
-    become(p, output, o, parent);
-  }
-  const int problem = errno;
+  if (pid == 0) become(s, parent, before, problem);
+  if (pid < 0) problem = errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid > 0 && problem != 0) (void)waitpid(pid, nullptr, 0);
   errno = problem;
-  return pid;
+  return problem == 0 ? pid : -1;
+}
+
+/// The same of one that is supervised, or lives on without us: what it says goes to `output`.
+pid_t spawn(const PreparedExec& p, int output, const ProcessOptions& o, Start::Group group) {
+  const Descriptor null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return -1;
+  return spawn({.argv = p.argv.data(),
+                .environment = p.envp.data(),
+                .streams = {null.number(), output, o.with_stderr ? output : null.number()},
+                .death_signal = o.death_signal,
+                .group = group,
+                .is_fresh = true});
 }
 
 int open_log(const std::string& path) {
@@ -131,7 +163,7 @@ Result<std::unique_ptr<Process>> Process::start(ProcessOptions options) {
 /// Takes no memory before the process has begun: where there is none it is followed all the same.
 void Process::run(Plan& plan, const std::shared_ptr<Shared>& shared) {
   const InRole role(ThreadRole::kHelper);
-  plan.pid = spawn(plan.prepared, plan.written.number(), plan.options, false);
+  plan.pid = spawn(plan.prepared, plan.written.number(), plan.options, Start::Group::kOurs);
   shared->pid = plan.pid, shared->problem = errno;
   plan.written = Descriptor();
   if (plan.pid >= 0) {
@@ -264,7 +296,7 @@ Result<int> start_detached(const ProcessOptions& options) {
   const PreparedExec prepared(options);
   const int log = options.log_file.empty() ? open("/dev/null", O_WRONLY | O_CLOEXEC) : open_log(options.log_file);
   if (log < 0) return fail(ErrorCode::kIo, "cannot write {}", options.log_file);
-  const pid_t pid = spawn(prepared, log, options, true);
+  const pid_t pid = spawn(prepared, log, options, Start::Group::kOwnSession);
   const int problem = errno;
   close(log);
   if (pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(problem));
@@ -334,55 +366,6 @@ class Countdown {
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// What a program that is run to its end gets as its standard streams; negative: ours.
-struct ChildStreams {
-  int in = -1, out = -1, err = -1;
-};
-
-/// Between vfork and exec, in the parent's memory: nothing may allocate. `problem`: what has failed.
-[[noreturn]] void become_program(char* const* argv, const ChildStreams& streams, pid_t parent, const sigset_t& mask,
-                                 volatile int& problem) {
-  const auto fails = [&problem] {
-    problem = errno;
-    _exit(127);
-  };
-  // Our end ends it. It was bound to a parent that is gone already: so is it.
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fails();
-  if (getppid() != parent) _exit(127);
-  for (int number = 1; number < NSIG; ++number) {
-    struct sigaction now {};
-    if (sigaction(number, nullptr, &now) != 0 || now.sa_handler == SIG_IGN) continue;
-    now = {};
-    now.sa_handler = SIG_DFL;
-    sigaction(number, &now, nullptr);
-  }
-  sigprocmask(SIG_SETMASK, &mask, nullptr);
-  const int from[] = {streams.in, streams.out, streams.err};
-  for (int to = STDIN_FILENO; to <= STDERR_FILENO; ++to)
-    if (from[to] >= 0 && (from[to] == to ? fcntl(to, F_SETFD, 0) : dup2(from[to], to)) < 0) fails();
-  execvp(argv[0], argv);
-  fails();
-  __builtin_unreachable();
-}
-
-/// The pid; or -1 with errno.
-pid_t spawn_program(char* const* argv, const ChildStreams& streams, bool group) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  volatile int problem = 0;
-  const pid_t parent = getpid(), pid = vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork): as in spawn()
-  if (pid == 0) {
-    if (group) setpgid(0, 0);
-    become_program(argv, streams, parent, before, problem);
-  }
-  if (pid < 0) problem = errno;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (pid > 0 && problem != 0) (void)waitpid(pid, nullptr, 0);
-  errno = problem;
-  return problem == 0 ? pid : -1;
-}
-
 /// Until `out` is closed at its other end, and `errors` too or the process has ended: what it has left behind may keep
 /// that open for ever. False: the time is over.
 bool read_all(Descriptor out, ShownErrors& errors, Descriptor exit, const Timeout& timeout, std::string& output) {
@@ -423,15 +406,16 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr er
   const Descriptor null(open("/dev/null", O_RDWR | O_CLOEXEC));
   ShownErrors errors(err == Stderr::kOurs);
   const int ours = errors.child_end() ? errors.child_end().number() : -1;
-  const ChildStreams streams{input < 0 ? null.number() : input, written.number(),
-                             err == Stderr::kNone     ? null.number()
-                             : err == Stderr::kJoined ? written.number()
-                                                      : ours};
   if (!null) return fail(ErrorCode::kIo, "cannot open /dev/null: {}", std::strerror(errno));
   std::vector<char*> argv;
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
-  const pid_t pid = spawn_program(argv.data(), streams, group);
+  const pid_t pid = spawn({.argv = argv.data(),
+                           .streams = {input < 0 ? null.number() : input, written.number(),
+                                       err == Stderr::kNone     ? null.number()
+                                       : err == Stderr::kJoined ? written.number()
+                                                                : ours},
+                           .group = group ? Start::Group::kOwn : Start::Group::kOurs});
   if (pid < 0) return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(errno));
   written = Descriptor();
   errors.started();
