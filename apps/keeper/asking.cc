@@ -136,7 +136,7 @@ Result<boost::json::object> Question::order() const {
   return o;
 }
 
-Result<boost::json::object> chat_with_tools(const Question& question, const Common& common) {
+Result<boost::json::object> chat_with_tools(const Question& question) {
   LLORCH_TRY(boost::json::array tools, read_tools(question.tools));
   LLORCH_TRY(boost::json::object body, question.order());
   for (const auto& [field, flag] :

@@ -30,7 +30,7 @@ struct Question {
 
 /// A question in the form of a chat completion, whose answer may be calls of tools; `messages` is still to be put in.
 /// Errors: kInvalidRequest for tools that cannot be read, and for flags that chat completions do not know.
-[[nodiscard]] Result<boost::json::object> chat_with_tools(const Question& question, const Common& common);
+[[nodiscard]] Result<boost::json::object> chat_with_tools(const Question& question);
 
 /// Asks a session; events go to the second.
 using Ask = std::function<Result<Outcome>(Session& session, const OnEvent& on_event)>;

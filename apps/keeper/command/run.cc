@@ -73,7 +73,7 @@ int run(RunFlags& f, Kind kind) {
     if (!text) return complain(f.common, text.error());
   const bool conversation = kind == Kind::kChat || f.prompt.empty();
   if (const Status s = check_receipt(f.question.receipt, conversation); !s) return complain(f.common, s.error());
-  auto request = tools ? chat_with_tools(f.question, f.common) : f.question.order();
+  auto request = tools ? chat_with_tools(f.question) : f.question.order();
   if (!request) return complain(f.common, request.error());
   if (conversation && tools_typed)
     if (const Status s = stdin_from_terminal(); !s) return complain(f.common, s.error());
