@@ -223,11 +223,11 @@ void Sharing::take_hive(const std::string& id) {
 }
 
 void Sharing::take_key(const std::string& hash, const coord::Event& e) {
-  q_.front().keys().dismiss(from_hex(hash));
+  q_.front().keys().unshare(from_hex(hash));
   if (e.removed) return;
   auto key = key_of_text(hash, e.entry.value);
   if (key)
-    q_.front().keys().admit(*std::move(key));
+    q_.front().keys().share(*std::move(key));
   else
     log(Level::kWarn, "key_not_read", fmt::format("a key in the fleet's store: {}", key.error().message));
 }

@@ -65,6 +65,15 @@ void Authenticator::dismiss(std::string_view hash) {
   std::erase_if(keys_, [&](const ApiKey& key) { return !key.name.empty() && key.hash == hash; });
 }
 
+void Authenticator::share(ApiKey key) {
+  unshare(key.hash);
+  shared_.push_back(std::move(key));
+}
+
+void Authenticator::unshare(std::string_view hash) {
+  std::erase_if(shared_, [&](const ApiKey& key) { return key.hash == hash; });
+}
+
 Status Authenticator::watch_keys_file(const std::string& path, KeyChange on_change) {
   LLORCH_TRY(keys_file_, KeysFile::open(path));
   keys_file_->on_change(std::move(on_change));
@@ -86,20 +95,21 @@ Result<Principal> Authenticator::check(const Credentials& given) const {
   }
   const std::string hash = sha256(token);
   const ApiKey* match = nullptr;
-  bool from_file = false;
-  const auto look_in = [&](const std::vector<ApiKey>& keys, bool file) {
+  bool named_by_people = false;
+  const auto look_in = [&](const std::vector<ApiKey>& keys, bool by_people) {
     for (const ApiKey& key : keys)  // all of them, so that time does not tell which
-      if (equal_in_constant_time(key.hash, hash) && !match) match = &key, from_file = file;
+      if (equal_in_constant_time(key.hash, hash) && !match) match = &key, named_by_people = by_people;
   };
   look_in(keys_, false);
+  look_in(shared_, true);
   if (keys_file_) look_in(keys_file_->keys(), true);
   if (!match) {
     const std::string why = explain_ ? explain_(token, hash) : "";
     return fail(ErrorCode::kInvalidApiKey, "{}", why.empty() ? "the API key is not valid" : why);
   }
   const bool is_operator = std::ranges::any_of(operator_hashes_, [&](const auto& h) { return h == match->hash; });
-  // Names of keys in a file are for people; those that come while the daemon runs say what the key is for.
-  return Principal{match->identity(), from_file ? "" : match->name, match->scopes, is_operator};
+  // Names that people gave say nothing; those of keys that were admitted while the daemon runs say what a key is for.
+  return Principal{match->identity(), named_by_people ? "" : match->name, match->scopes, is_operator};
 }
 
 Result<Principal> Authenticator::authenticate(const Credentials& given, Time now) {

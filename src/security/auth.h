@@ -22,7 +22,7 @@ namespace llorch::security {
 
 struct Principal {
   std::string id;    // "local" without authentication, else the key's identity: compared, not shown
-  std::string name;  // of a key that was admitted while the daemon runs
+  std::string name;  // of a key that was admitted while the daemon runs: what it is for
   std::set<Scope> scopes;
   bool is_operator = false;  // showed the operator's own token
   [[nodiscard]] bool may(Scope scope) const {
@@ -55,6 +55,10 @@ class Authenticator {
   /// thousand keys two may share one.)
   void admit(ApiKey key) { keys_.push_back(std::move(key)); }
   void dismiss(std::string_view hash);
+  /// A key that people made at any of several daemons, admitted until it is unshared. Its name is for people, and says
+  /// nothing of what it is for. Another one with the same hash is replaced.
+  void share(ApiKey key);
+  void unshare(std::string_view hash);
   /// What is said of a key that opens nothing, to whoever shows it; "": no more than that.
   void explain_refusals(std::function<std::string(std::string_view key, const std::string& hash)> explain) {
     explain_ = std::move(explain);
@@ -71,7 +75,7 @@ class Authenticator {
 
  private:
   [[nodiscard]] Result<Principal> check(const Credentials& given) const;
-  std::vector<ApiKey> keys_;
+  std::vector<ApiKey> keys_, shared_;
   std::vector<std::string> operator_hashes_;
   std::unique_ptr<KeysFile> keys_file_;
   std::function<std::string(std::string_view, const std::string&)> explain_;

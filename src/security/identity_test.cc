@@ -33,6 +33,27 @@ TEST(Authenticator, keys_with_the_same_label_are_not_the_same) {
   EXPECT_EQ(one->label().size(), std::string("token:").size() + 6);
 }
 
+TEST(Authenticator, a_shared_key_goes_by_its_hash_and_its_name_says_nothing) {
+  Authenticator a;
+  a.add_token("the-operators-own-token", {Scope::kAdmin});
+  const auto shows = [&](const std::string& token) { return a.authenticate({.authorization = "Bearer " + token}, {}); };
+  for (const char* name : {"", "laptop", "hive:red", "join"}) {
+    a.share({sha256("a-shared-key"), {Scope::kNode}, "", name});
+    a.share({sha256("a-shared-key"), {Scope::kInfer}, "", name});
+    const auto who = shows("a-shared-key");
+    ASSERT_TRUE(who);
+    EXPECT_EQ(who->name, "") << "one that is named as a hive's would speak for it";
+    EXPECT_EQ(who->scopes, std::set{Scope::kInfer}) << "the later one holds";
+    a.unshare(sha256("a-shared-key"));
+    EXPECT_FALSE(shows("a-shared-key"));
+  }
+  // Whoever shares the hash of the operator's token, or unshares it, does not touch that.
+  a.share({sha256("the-operators-own-token"), {Scope::kInfer}, "", ""});
+  EXPECT_TRUE(shows("the-operators-own-token")->is_operator);
+  a.unshare(sha256("the-operators-own-token"));
+  EXPECT_TRUE(shows("the-operators-own-token")->may(Scope::kAdmin));
+}
+
 TEST(Keys, no_two_of_a_file_have_the_same_label) {
   const std::string folder = std::filesystem::temp_directory_path() / ("llorch-identity-" + random_hex(6));
   const std::string path = folder + "/keys";

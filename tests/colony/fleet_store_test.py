@@ -50,7 +50,7 @@ class Etcd:
 
 
 @unittest.skipIf(shutil.which("etcd") is None, "not run: no etcd on this machine (Debian package etcd-server)")
-class FleetStore(unittest.TestCase):
+class FleetCase(unittest.TestCase):
     def setUp(self):
         self.etcd = Etcd()
         self.addCleanup(self.etcd.close)
@@ -101,6 +101,15 @@ class FleetStore(unittest.TestCase):
         self.assertEqual(status, 200, answer)
         return answer["choices"][0]["message"]["content"]
 
+    def migrate(self, c, *flags):
+        return subprocess.run([str(x) for x in (BIN / "llorch", "queen", "migrate", *flags)], capture_output=True, text=True, env=c.env, timeout=60)
+
+    def end(self, c):
+        self.queens[c].terminate()
+        self.queens[c].wait(20)
+
+
+class FleetStore(FleetCase):
     def within_a_second(self, what):
         wait_for(what, 1)
 
@@ -361,13 +370,6 @@ class FleetStore(unittest.TestCase):
         self.queens[self.a].wait(20)
         self.queen(self.a)
         self.assertNotIn("poet", self.json_of(self.a, "GET", "/v1/aliases")["aliases"])
-
-    def migrate(self, c, *flags):
-        return subprocess.run([str(x) for x in (BIN / "llorch", "queen", "migrate", *flags)], capture_output=True, text=True, env=c.env, timeout=60)
-
-    def end(self, c):
-        self.queens[c].terminate()
-        self.queens[c].wait(20)
 
     def test_a_house_moves_to_the_fleet_and_back(self):
         self.queen(self.a, store=False)

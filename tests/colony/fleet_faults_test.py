@@ -1,0 +1,48 @@
+"""Several queens on one etcd, of which something fails: the store, another queen, or a hive at the wrong moment."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+import urllib.parse
+
+from colony import BIN, main, wait_for
+from fleet_store_test import WHO, FleetCase
+
+NO_JOB = "/v1/jobs/job-00000000-0000-4000-8000-000000000000"
+
+
+@unittest.skipIf(shutil.which("etcdctl") is None, "not run: no etcdctl on this machine (Debian package etcd-client)")
+class FleetFaults(FleetCase):
+    def etcdctl(self, *arguments):
+        r = subprocess.run([str(x) for x in ("etcdctl", "--endpoints", f"127.0.0.1:{self.etcd.port}", *arguments)], capture_output=True, text=True, env=os.environ | {"ETCDCTL_API": "3"}, timeout=30)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        return r.stdout
+
+    def opens(self, c, key):
+        return self.ask(c, "GET", "/v1/models", headers={"Authorization": "Bearer " + key})[0]
+
+    def answers(self, c):
+        wait_for(lambda: self.status(c)["fleet"]["healthy"], 30)
+
+    def test_a_key_without_a_name_is_revoked_as_any_other(self):
+        self.both()
+        key = self.json_of(self.a, "POST", "/v1/keys", {"scope": "infer"})["key"]
+        wait_for(lambda: self.opens(self.b, key) == 200, 2)
+        label = self.json_of(self.b, "GET", "/v1/keys")["keys"][0]["key"]
+        self.assertEqual(self.ask(self.b, "DELETE", "/v1/keys/" + urllib.parse.quote(label))[0], 200)
+        self.assertEqual(self.opens(self.b, key), 401)
+        wait_for(lambda: self.opens(self.a, key) == 401, 2)
+
+    def test_a_shared_key_that_is_named_as_a_hive_does_not_speak_for_it(self):
+        self.both()
+        for name in ("hive:red", "join"):
+            key = self.json_of(self.a, "POST", "/v1/keys", {"name": name, "scope": "node"})["key"]
+            beat = {"hive_id": "red", "url": "http://127.0.0.1:9", "version": "1", "node": {}, "workers": []}
+            status, answer = self.ask(self.a, "POST", "/v1/heartbeat", beat, {"Authorization": "Bearer " + key})
+            self.assertEqual((status, answer["error"]["message"]), (403, "this key belongs to no hive: the hive must join again, with a join token"))
+
+
+if __name__ == "__main__":
+    main()
