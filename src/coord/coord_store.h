@@ -38,8 +38,8 @@ inline constexpr std::chrono::seconds kTtlMax{24 * 60 * 60};
 enum class Problem {
   kConflict,         // a key has another revision than expected: Failure::revision is the one it has, 0: it is absent
   kUnavailable,      // nobody answers; the message says who was asked, and why each failed
-  kCompacted,        // the revision is no longer kept: read the keys again; of a watch, Failure::revision: the first
-                     // that can be watched; of a range 0
+  kCompacted,        // the revision is no longer kept, or the store was set back behind it: read the keys again; of a
+                     // watch, Failure::revision: the first that can be watched; of a range 0
   kUnauthenticated,  // user name, password or permissions
   kTooLarge,         // above kRequestBytesMax: nothing was sent; or a page above 64 MiB: ask for fewer entries
   kInvalid,          // the request makes no sense; the message says where

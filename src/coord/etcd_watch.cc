@@ -38,6 +38,8 @@ class Watches::Stream : public std::enable_shared_from_this<Stream> {
   void take_line(std::string_view line);
   void take_canceled(const WatchMessage& message);
   void take_created(const WatchMessage& message);
+  /// A member that is behind the others shows an older revision, too: the store as a whole is asked.
+  void check_not_set_back();
   /// `fragment`: more may belong to the last revision.
   [[nodiscard]] Status take_events(std::vector<Event> events, bool fragment);
   void broken(const std::string& why);
@@ -205,9 +207,29 @@ void Watches::Stream::take_created(const WatchMessage& message) {
   (message.id == kChanges ? changes_created_ : pulse_created_) = true;
   // From now on: what comes behind this revision is not lost with the connection.
   if (message.id == kChanges && next_ == 0) next_ = message.revision + 1;
+  if (message.id == kChanges && message.revision < next_ - 1) check_not_set_back();
   if (!changes_created_ || !pulse_created_) return;
   refused_ = false;
   show_contact(true, "");
+}
+
+void Watches::Stream::check_not_set_back() {
+  const auto now = std::make_shared<Revision>(0);
+  const auto read = [now](const bj::object& answer) -> Status {
+    LLORCH_TRY(*now, read_revision(answer));
+    return {};
+  };
+  const auto take = [weak = weak_from_this(), at = connection_, now](const Outcome<void>& asked) {
+    const auto self = weak.lock();
+    if (!self || self->stopped() || self->connection_ != at) return;
+    if (!asked) return self->broken(asked.error().message);
+    if (*now >= self->next_ - 1) return;  // that member catches up
+    self->end({Problem::kCompacted,
+               fmt::format("watch: revision {} was seen, and the store is at {}: it was set back, as by a backup",
+                           self->next_ - 1, *now),
+               *now + 1});
+  };
+  client_.ask({"/v3/kv/range", range_request({all_.pulse_, {}}, 1, 0), true, read}, take);
 }
 
 Status Watches::Stream::take_events(std::vector<Event> events, bool fragment) {

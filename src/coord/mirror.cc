@@ -43,7 +43,8 @@ struct Mirror::State : std::enable_shared_from_this<State> {
   void show_contact(bool connected, const std::string& why);
   void tell(const std::vector<Event>& changes);
   void call_waiting();
-  void when_at(Revision at, std::function<void()> then);
+  void fail_lost(Revision at);
+  void when_at(Revision at, std::function<void(Status)> then);
   /// A callback of a call or a watch: not called once another round has begun, or the mirror has ended.
   template<class... Arguments>
   auto guarded(void (State::*then)(Arguments...)) {
@@ -65,7 +66,11 @@ struct Mirror::State : std::enable_shared_from_this<State> {
   bool ready = false, connected = false, told_contact = false, ended = false;
   std::string problem = "it was not asked yet";
   BootClock::time_point lost_since = BootClock::now();
-  std::multimap<Revision, std::function<void()>> waiting;
+  struct Waiting {
+    std::uint64_t round;  // in which it came
+    std::function<void(Status)> then;
+  };
+  std::multimap<Revision, Waiting> waiting;
 };
 
 /// Never inside a callback of the watch, which ends here.
@@ -99,7 +104,24 @@ void Mirror::State::take_all(Revision at) {
   revision = at, ready = true;
   follow();
   tell(changes);
+  if (!ended) fail_lost(at);
   if (!ended) call_waiting();
+}
+
+/// Who waited before everything was read, for a revision that the store was at and is not at any more.
+void Mirror::State::fail_lost(Revision at) {
+  for (auto it = waiting.upper_bound(at); it != waiting.end();) {
+    if (it->second.round == round) {
+      ++it;
+      continue;
+    }
+    const auto then = std::move(it->second.then);
+    waiting.erase(it);
+    then(fail(ErrorCode::kStoreUnavailable,
+              "the store of the fleet was set back to an older state: the change may be lost"));
+    if (ended) return;
+    it = waiting.upper_bound(at);
+  }
 }
 
 void Mirror::State::follow() {
@@ -147,14 +169,14 @@ void Mirror::State::tell(const std::vector<Event>& changes) {
 
 void Mirror::State::call_waiting() {
   while (!ended && !waiting.empty() && waiting.begin()->first <= revision) {
-    const auto then = std::move(waiting.begin()->second);
+    const auto then = std::move(waiting.begin()->second.then);
     waiting.erase(waiting.begin());
-    then();
+    then({});
   }
 }
 
-void Mirror::State::when_at(Revision at, std::function<void()> then) {
-  waiting.emplace(at, std::move(then));
+void Mirror::State::when_at(Revision at, std::function<void(Status)> then) {
+  waiting.emplace(at, Waiting{round, std::move(then)});
   if (at > revision) return;
   store.loop().post([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->call_waiting();
@@ -186,7 +208,9 @@ std::chrono::nanoseconds Mirror::lag() const {
 }
 const std::string& Mirror::problem() const { return state_->problem; }
 
-void Mirror::when_at(Revision revision, std::function<void()> then) { state_->when_at(revision, std::move(then)); }
+void Mirror::when_at(Revision revision, std::function<void()> then) {
+  state_->when_at(revision, [then = std::move(then)](const Status&) { then(); });
+}
 
 namespace {
 
@@ -226,7 +250,7 @@ void Mirror::update(std::string key, Change change, std::function<void(Status)> 
     if (!self || self->ended) return;
     if (!refused) return done(refused);
     if (!made) return done(std::unexpected(to_error(made.error())));
-    self->when_at(*made, [done] { done({}); });
+    self->when_at(*made, done);
   };
   const auto update = std::make_shared<Update>(state_->store, key, std::move(change), finish);
   // What is held may be old, which the store finds out.

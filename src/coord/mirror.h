@@ -1,8 +1,8 @@
 // The keys below a prefix, held in memory: read once in pages of one revision, then kept up to date by a watch.
 //
 // Whoever decides looks here and never waits for the store. What is held is the store as it was at revision(): all of
-// it, and nothing later. When the store no longer keeps what was missed, everything is read again, and only what
-// differs is told. While nobody answers, what was read last stays.
+// it, and nothing later. When the store no longer keeps what was missed, or was set back to an older state,
+// everything is read again, and only what differs is told. While nobody answers, what was read last stays.
 // Threads: the loop's. The store must outlive it. Whoever is called back may destroy it.
 #pragma once
 
@@ -46,14 +46,15 @@ class Mirror {
   [[nodiscard]] const std::string& problem() const;
 
   /// Calls `then` once everything up to `revision`, at which a key below the prefix was written, is held: after the
-  /// call has returned. Not when the mirror is destroyed before.
+  /// call has returned. Not when the mirror is destroyed before. Also when the store was set back to before it.
   void when_at(Revision revision, std::function<void()> then);
 
   /// What a key is to have instead, by what it has now (null: it is absent): nothing: it is removed. An error: nothing
   /// is written, and that is the outcome.
   using Change = std::function<Result<std::optional<std::string>>(const std::string* now)>;
   /// Changes a key that nobody has changed meanwhile: where somebody has, `change` is asked again, some times. `done`
-  /// comes when the store has said yes and the mirror holds it. Errors: those of `change`; to_error().
+  /// comes when the store has said yes and the mirror holds it. Errors: those of `change`; to_error();
+  /// kStoreUnavailable when the store was set back behind it meanwhile.
   void update(std::string key, Change change, std::function<void(Status)> done);
 
  private:

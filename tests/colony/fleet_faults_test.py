@@ -43,6 +43,25 @@ class FleetFaults(FleetCase):
             status, answer = self.ask(self.a, "POST", "/v1/heartbeat", beat, {"Authorization": "Bearer " + key})
             self.assertEqual((status, answer["error"]["message"]), (403, "this key belongs to no hive: the hive must join again, with a join token"))
 
+    def test_after_a_backup_is_restored_queens_hold_what_it_has(self):
+        self.both("--coord-grace", "300")
+        aliases = lambda c: {n for n in self.json_of(c, "GET", "/v1/aliases")["aliases"] if n.startswith("x")}
+        make = lambda c, n: self.job(c, {"operation": "model_alias", "name": n, "model": "builtin:haiku"})
+        make(self.a, "x0")
+        snapshot = self.etcd.folder / "snapshot"
+        self.etcdctl("snapshot", "save", snapshot)
+        for i in range(1, 40):  # far ahead of what is restored, and of what begins again
+            make(self.a, f"x{i}")
+        self.etcd.kill()
+        shutil.rmtree(self.etcd.folder / "m")
+        peer = f"http://127.0.0.1:{self.etcd.peer}"
+        self.etcdctl("snapshot", "restore", snapshot, "--name", "m", "--data-dir", self.etcd.folder / "m", "--initial-cluster", f"m={peer}", "--initial-advertise-peer-urls", peer)
+        self.etcd.start()
+        for c in (self.a, self.b):
+            wait_for(lambda c=c: aliases(c) == {"x0"}, 15)
+        make(self.a, "xnew")
+        wait_for(lambda: aliases(self.b) == {"x0", "xnew"}, 2)
+
 
 if __name__ == "__main__":
     main()
