@@ -281,15 +281,25 @@ void Queen::revoke_certificates(const std::string& hive_id, std::function<void(S
   });
 }
 
-void Queen::forget_hive(const std::string& hive_id) {
-  if (tls_.opened() && hive_id != local_.id())  // her own comes back with its next beat
+void Queen::forget_hive(const std::string& hive_id, std::function<void(const Status&)> then) {
+  const bool revoke = tls_.opened() && hive_id != local_.id();  // her own comes back with its next beat
+  if (sharing_)                                                 // which brings the revocation here, too
+    return sharing_->remove_hive(hive_id, revoke, [this, hive_id, then = std::move(then)](const Status& gone) {
+      if (gone) forget_here(hive_id);
+      then(gone);
+    });
+  if (revoke)
     revoke_certificates(hive_id, [](const Status& done) {
       if (!done) log(Level::kError, "not_revoked", done.error().message);
     });
+  forget_here(hive_id);
+  then({});
+}
+
+void Queen::forget_here(const std::string& hive_id) {
   members_.dismiss(hive_id);
   hives_.erase(hive_id);
   catalog_->hives.erase(hive_id), catalog_->models.erase(hive_id);
-  if (sharing_) sharing_->remove_hive(hive_id);
   background_.run([this, hive_id] {
     if (const Status s = catalog_->remove_hive(hive_id); !s) log(Level::kWarn, "catalog_failed", s.error().message);
     (void)members_.save(hive_id, "");

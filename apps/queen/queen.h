@@ -86,8 +86,9 @@ class Queen {
   /// A heartbeat of a hive whose addresses are settled; `token` opens it; `via`: another queen heard it. Errors:
   /// kResourceInUse when the id belongs to another address.
   [[nodiscard]] Status hive_beat(colony::HiveBeat beat, std::string token, const std::string& via = {});
-  /// A hive leaves for good: its key, its row, its entry.
-  void forget_hive(const std::string& hive_id);
+  /// A hive leaves for good: its key, its row, its entry; where queens share a store, once that has said yes. Errors:
+  /// kStoreUnavailable: it stays.
+  void forget_hive(const std::string& hive_id, std::function<void(const Status&)> then);
   /// Its certificates are good no longer, and its connections end. Errors: kInvalidRequest where there is no authority.
   /// Where queens share a store, the others do the same; `by` says who has begun.
   enum class ToldBy { kHere, kFleet };
@@ -130,6 +131,7 @@ class Queen {
   /// The store that she shares with others, where she has one.
   [[nodiscard]] Status open_fleet();
   [[nodiscard]] service::ProcessOptions local_hive_invocation() const;
+  void forget_here(const std::string& hive_id);
   void check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent);
   /// Idle workers of hives whose memory is nearly full.
   void relieve_pressure();

@@ -102,11 +102,18 @@ void Sharing::keep_seen(const HiveRow& row, const std::vector<colony::Model>& mo
   fleet_->mirror().update(key_of(kSeen, row.id), always(seen_text(row, models)), log_failure);
 }
 
-void Sharing::remove_hive(const std::string& hive_id) {
-  fleet_->withdraw(hive_id);
-  told_.erase(hive_id);
+void Sharing::remove_hive(const std::string& hive_id, bool revoke, Then then) {
+  coord::Transaction gone;
   for (const std::string_view what : {kHives, kSeen, kLive})
-    fleet_->mirror().update(key_of(what, hive_id), always(std::nullopt), log_failure);
+    gone.writes.push_back({key_of(what, hive_id), std::nullopt});
+  if (revoke) gone.writes.push_back({key_of(kRevoked, hive_id), rfc3339(std::chrono::system_clock::now())});
+  fleet_->store().commit(std::move(gone),
+                         [this, hive_id, then = std::move(then)](const coord::Outcome<coord::Revision>& done) {
+                           if (!done) return then(std::unexpected(coord::to_error(done.error())));
+                           fleet_->withdraw(hive_id);  // what she is writing at this moment
+                           told_.erase(hive_id);
+                           then({});
+                         });
 }
 
 void Sharing::tell_revoked(const std::string& hive_id, Then then) {

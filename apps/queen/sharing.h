@@ -44,7 +44,8 @@ class Sharing {
   void keep_joined(const HiveRow& row, const std::string& token, Then then);
   /// Where it is, and what models it has: not waited for.
   void keep_seen(const HiveRow& row, const std::vector<colony::Model>& models);
-  void remove_hive(const std::string& hive_id);
+  /// All that is shared of it, and its certificates where `revoke`, in one step. Errors: kStoreUnavailable.
+  void remove_hive(const std::string& hive_id, bool revoke, Then then);
   /// The others revoke its certificates, too.
   void tell_revoked(const std::string& hive_id, Then then);
   void add_key(const security::ApiKey& key, Then then);

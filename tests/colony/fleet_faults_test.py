@@ -62,6 +62,26 @@ class FleetFaults(FleetCase):
         make(self.a, "xnew")
         wait_for(lambda: aliases(self.b) == {"x0", "xnew"}, 2)
 
+    def test_a_hive_is_removed_when_the_store_says_so(self):
+        self.both("--coord-grace", "300")
+        hive = self.hive("red", self.a)
+        wait_for(lambda: "red" in self.hives(self.b))
+        wait_for(lambda: "seen/red" in self.etcdctl("get", "--keys-only", "--prefix", "/llorch/data/"))
+        hive.terminate()
+        hive.wait(20)
+        known = lambda c: {h["id"] for h in self.status(c)["offline"]} | self.hives(c).keys()
+        self.etcd.kill()
+        for c in (self.a, self.b):
+            status, answer = self.ask(c, "DELETE", "/v1/hives/red")
+            self.assertEqual((status, answer["error"]["code"]), (503, "STORE_UNAVAILABLE"))
+            self.assertEqual(known(c), {"red"})
+        self.etcd.start()
+        self.answers(self.a)
+        self.assertEqual(self.ask(self.a, "DELETE", "/v1/hives/red")[0], 200)
+        self.assertEqual(known(self.a), set())
+        wait_for(lambda: known(self.b) == set(), 2)
+        self.assertNotIn("red", self.etcdctl("get", "--keys-only", "--prefix", "/llorch/data/"))
+
 
 if __name__ == "__main__":
     main()

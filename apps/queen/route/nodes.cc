@@ -253,8 +253,10 @@ void add_route_nodes(Queen& q) {
   r.route<Scope::kAdmin>("DELETE", "/v1/hives/{}", [&q](const ContextPtr& c) {
     const std::string& id = c->parameters[0];
     if (!q.catalog().hives.contains(id) && !q.hives().find(id)) return c->fail(q.unknown_hive(id));
-    q.forget_hive(id);
-    c->reply(200, {{"hive_id", id}, {"status", "removed"}});
+    q.forget_hive(id, [c, id](const Status& gone) {
+      if (!gone) return c->fail(gone.error());
+      c->reply(200, {{"hive_id", id}, {"status", "removed"}});
+    });
   });
 }
 
