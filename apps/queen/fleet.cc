@@ -88,7 +88,7 @@ void Fleet::leave(std::function<void()> then) {
     if (const auto next = std::exchange(*once, nullptr)) next();
   };
   campaign_.reset(), lease_timer_.cancel(), announce_timer_.cancel(), compact_timer_.cancel();
-  live_.clear();
+  live_.clear(), withdrawn_.clear();
   const coord::LeaseId id = lease_ ? lease_->id() : 0;
   lease_.reset();
   if (id == 0) return go_on();
@@ -184,6 +184,7 @@ std::vector<std::string> Fleet::published() const {
 }
 
 void Fleet::publish(const std::string& hive, std::string text) {
+  withdrawn_.erase(hive);
   live_[hive].wanted = std::move(text);
   write_live(hive);
 }
@@ -197,13 +198,13 @@ void Fleet::write_live(const std::string& hive) {
   const auto written = [this, weak = std::weak_ptr(alive_), hive](const Outcome<Revision>& put) {
     if (weak.expired()) return;
     const auto now = live_.find(hive);
-    if (now == live_.end()) return;
+    if (now == live_.end()) {  // withdrawn meanwhile
+      withdrawn_[hive] = false;
+      return remove_live(hive);
+    }
     now->second.writing = false;
-    if (put)
-      now->second.revision = *put;
-    else
-      now->second.written.clear();  // the next heartbeat tries again
-    if (put) write_live(hive);
+    if (!put) return now->second.written.clear();  // the next heartbeat tries again
+    write_live(hive);
   };
   store_->put(std::string(kLive) + hive, live.wanted, {}, written, lease_->id());
 }
@@ -211,9 +212,39 @@ void Fleet::write_live(const std::string& hive) {
 void Fleet::withdraw(const std::string& hive) {
   const auto it = live_.find(hive);
   if (it == live_.end()) return;
-  const Revision last = it->second.revision;
+  const bool writing = it->second.writing;  // then it is removed when that has been answered
   live_.erase(it);
-  if (last != 0) store_->remove(std::string(kLive) + hive, last, [](const Outcome<Revision>&) {});
+  withdrawn_[hive] = writing;
+  if (!writing) remove_live(hive);
+}
+
+void Fleet::retry_withdrawals() {
+  std::vector<std::string> hives;
+  for (const auto& [hive, asking] : withdrawn_) hives.push_back(hive);
+  for (const std::string& hive : hives) remove_live(hive);
+}
+
+/// Only what is bound to her own lease, as it is now: another queen may hear the hive.
+void Fleet::remove_live(const std::string& hive) {
+  const auto it = withdrawn_.find(hive);
+  if (it == withdrawn_.end() || std::exchange(it->second, true)) return;
+  const auto settle = [this, weak = std::weak_ptr(alive_), hive](bool gone) {
+    if (weak.expired()) return;
+    const auto now = withdrawn_.find(hive);
+    if (now == withdrawn_.end()) return;
+    now->second = false;
+    if (gone) withdrawn_.erase(now);
+  };
+  store_->get(std::string(kLive) + hive,
+              [this, weak = std::weak_ptr(alive_), hive, settle](const Outcome<coord::Lookup>& found) {
+                if (weak.expired()) return;
+                if (!found) return settle(false);
+                if (!withdrawn_.contains(hive)) return;  // she hears it again
+                const bool hers = found->entry && lease_ && found->entry->lease == lease_->id();
+                if (!hers) return settle(true);
+                store_->remove(std::string(kLive) + hive, found->entry->modified,
+                               [settle](const Outcome<Revision>& removed) { settle(removed.has_value()); });
+              });
 }
 
 void Fleet::forget_old_revisions() {

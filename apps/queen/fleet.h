@@ -80,8 +80,10 @@ class Fleet {
 
   /// The others know of a hive that she hears: `text` is what they are told. It is written when it differs from before.
   void publish(const std::string& hive, std::string text);
-  /// She does not hear it any more. Nothing where another queen does.
+  /// She does not hear it any more. Nothing where another queen does. What the store does not answer is asked again by
+  /// retry_withdrawals().
   void withdraw(const std::string& hive);
+  void retry_withdrawals();
   [[nodiscard]] bool publishes(const std::string& hive) const { return live_.contains(hive); }
   [[nodiscard]] std::vector<std::string> published() const;
 
@@ -95,7 +97,6 @@ class Fleet {
  private:
   struct Live {
     std::string wanted, written;  // written: under this lease
-    coord::Revision revision = 0;
     bool writing = false;
   };
   void take(const std::vector<coord::Event>& events);
@@ -104,6 +105,7 @@ class Fleet {
   void take_lease();
   void announce();
   void write_live(const std::string& hive);
+  void remove_live(const std::string& hive);
   void forget_old_revisions();
   [[nodiscard]] std::string leader() const;
 
@@ -116,7 +118,8 @@ class Fleet {
   std::unique_ptr<coord::KeptLease> lease_;
   std::unique_ptr<coord::Campaign> campaign_;
   std::map<std::string, Live> live_;
-  std::string problem_;  // of the last try to reach the store
+  std::map<std::string, bool> withdrawn_;  // hives that the store still has as hers; whether that is under way
+  std::string problem_;                    // of the last try to reach the store
   std::vector<std::pair<net::Clock::time_point, coord::Revision>> past_;
   bool probing_ = false;
   net::EventLoop::Timer probe_timer_, lease_timer_, announce_timer_, compact_timer_, leave_timer_;

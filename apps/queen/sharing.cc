@@ -160,6 +160,7 @@ void Sharing::heard(const HiveEntry& h) {
 
 void Sharing::sweep() {
   claims_.sweep();
+  fleet_->retry_withdrawals();
   for (const std::string& hive : fleet_->published())
     if (!q_.hives().online(hive)) {
       fleet_->withdraw(hive);

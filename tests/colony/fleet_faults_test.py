@@ -82,6 +82,20 @@ class FleetFaults(FleetCase):
         wait_for(lambda: known(self.b) == set(), 2)
         self.assertNotIn("red", self.etcdctl("get", "--keys-only", "--prefix", "/llorch/data/"))
 
+    def test_a_hive_that_dies_while_the_store_is_away_dies_everywhere(self):
+        self.both("--coord-grace", "300")
+        hive = self.hive("red", self.a)
+        wait_for(lambda: "red" in self.hives(self.b))
+        hive.kill()
+        hive.wait()
+        time.sleep(3)  # so that the store is away for less than a lease, and still while the queen gives the hive up
+        self.etcd.kill()
+        wait_for(lambda: not self.hives(self.a), 20)
+        time.sleep(3)
+        self.assertIn("red", self.hives(self.b))
+        self.etcd.start()
+        wait_for(lambda: not self.hives(self.b), 15)
+
 
 if __name__ == "__main__":
     main()
