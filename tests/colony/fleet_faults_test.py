@@ -96,6 +96,22 @@ class FleetFaults(FleetCase):
         self.etcd.start()
         wait_for(lambda: not self.hives(self.b), 15)
 
+    def test_a_key_of_a_keys_file_that_was_copied_is_revoked_in_both(self):
+        file = self.a.home / "keys"
+        self.queen(self.a, "--keys-file", file, store=False)
+        key = self.json_of(self.a, "POST", "/v1/keys", {"name": "laptop", "scope": "infer"})["key"]
+        self.end(self.a)
+        moved = self.migrate(self.a, "--keys-file", file, "--to", self.etcd.url)
+        self.assertEqual(moved.returncode, 0, moved.stderr)
+        self.queen(self.a, "--keys-file", file)
+        self.queen(self.b)
+        self.assertEqual([k["name"] for k in self.json_of(self.a, "GET", "/v1/keys")["keys"]], ["laptop"], "one key, one line")
+        self.assertEqual((self.opens(self.a, key), self.opens(self.b, key)), (200, 200))
+        self.assertEqual(self.ask(self.a, "DELETE", "/v1/keys/laptop")[0], 200)
+        self.assertEqual(self.opens(self.a, key), 401)
+        wait_for(lambda: self.opens(self.b, key) == 401, 2)
+        self.assertEqual(self.json_of(self.a, "GET", "/v1/keys")["keys"], [])
+
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,10 @@
 // Keys and the audit log for an administrator's page: what `llorch key` and `llorch audit tail` do, at the queen's own
 // files (S-03, S-32); keys of a queen that is one of several, in the store that they share.
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 
+#include "base/ids.h"
 #include "base/integer.h"
 #include "queen/queen.h"
 #include "security/audit.h"
@@ -39,20 +41,28 @@ boost::json::object to_json(const security::ApiKey& k) {
   return {{"key", k.label()}, {"scopes", security::text_of(k.scopes)}, {"created", k.created}, {"name", k.name}};
 }
 
+/// One that was copied into the store is in both, and is one key.
+bool has_hash(const std::vector<security::ApiKey>& keys, const std::string& hash) {
+  return std::ranges::find(keys, hash, &security::ApiKey::hash) != keys.end();
+}
+
 /// {keys, note?}: the note says why there can be none.
 void list_keys(Queen& q, const ContextPtr& c) {
+  const auto of_fleet = q.sharing() ? q.sharing()->keys() : std::vector<security::ApiKey>();
   boost::json::array shared;
-  for (const security::ApiKey& k : q.sharing() ? q.sharing()->keys() : std::vector<security::ApiKey>())
-    shared.push_back(to_json(k));
+  for (const security::ApiKey& k : of_fleet) shared.push_back(to_json(k));
   if (q.options().keys_file.empty() && q.sharing()) return c->reply(200, {{"keys", std::move(shared)}});
   if (q.options().keys_file.empty()) return c->reply(200, {{"keys", boost::json::array()}, {"note", kNoKeysFile}});
-  answer_with(q, c, [file = q.options().keys_file, list = std::move(shared)]() mutable -> Result<boost::json::value> {
+  const auto work = [file = q.options().keys_file, of_fleet,
+                     list = std::move(shared)]() mutable -> Result<boost::json::value> {
     std::error_code problem;
     if (!std::filesystem::exists(file, problem)) return boost::json::value{{"keys", std::move(list)}};
     LLORCH_TRY(const auto keys, security::read_keys(file));
-    for (const security::ApiKey& k : keys) list.push_back(to_json(k));
+    for (const security::ApiKey& k : keys)
+      if (!has_hash(of_fleet, k.hash)) list.push_back(to_json(k));
     return boost::json::value{{"keys", std::move(list)}};
-  });
+  };
+  answer_with(q, c, work);
 }
 
 /// One that every queen of the fleet admits.
@@ -87,15 +97,27 @@ void create_key(Queen& q, const ContextPtr& c) {
   });
 }
 
+/// In the store, then in the keys file, where it was copied from that.
+void revoke_shared(Queen& q, const ContextPtr& c, const security::ApiKey& key) {
+  q.sharing()->remove_key(key, [&q, c, key](const Status& gone) {
+    if (!gone) return c->fail(gone.error());
+    if (q.options().keys_file.empty()) return c->reply(200, to_json(key));
+    answer_with(q, c, [file = q.options().keys_file, key]() -> Result<boost::json::value> {
+      std::error_code problem;
+      if (std::filesystem::exists(file, problem)) {
+        LLORCH_TRY(const auto keys, security::read_keys(file));
+        if (has_hash(keys, key.hash)) LLORCH_OK(security::revoke_key(file, to_hex(key.hash)));
+      }
+      return boost::json::value(to_json(key));
+    });
+  });
+}
+
 void revoke_key(Queen& q, const ContextPtr& c) {
   if (Sharing* sharing = q.sharing()) {
     const auto key = security::find_key(sharing->keys(), c->parameters[0]);
-    if (!key && q.options().keys_file.empty()) return c->fail(key.error());
-    if (key)
-      return sharing->remove_key(*key, [c, told = to_json(*key)](const Status& gone) {
-        if (!gone) return c->fail(gone.error());
-        c->reply(200, told);
-      });
+    if (key) return revoke_shared(q, c, *key);
+    if (q.options().keys_file.empty()) return c->fail(key.error());
   }
   if (!has_keys_file(q, c)) return;
   answer_with(q, c, [file = q.options().keys_file, which = c->parameters[0]]() -> Result<boost::json::value> {
