@@ -13,6 +13,7 @@ using service::Procedure;
 using service::Step;
 
 constexpr const char* kPassedOn = "X-Llorch-Passed-On";
+constexpr std::chrono::seconds kHeadTime{5};  // until an answer begins
 constexpr std::size_t kPassedUnsentMax = 8u << 20, kPassedBytesMax = 32u << 20;
 
 /// What one of them has answered.
@@ -21,6 +22,11 @@ struct Answered {
   bool streams = false;
   std::optional<Error> refused;  // by us: the answer cannot be passed on
 
+  /// What only she who has the job says; others may refuse for reasons of their own.
+  [[nodiscard]] bool is_answer() const {
+    const int s = response.status;
+    return (s >= 200 && s < 300) || s == 400 || s == 409 || s == 416;
+  }
   [[nodiscard]] bool knows_none() const {
     if (streams || response.status != 404) return false;
     const auto body = json::parse(response.body, "answer");
@@ -51,8 +57,8 @@ void take_head(const ContextPtr& c, Answered& a, int status, const net::Headers&
   a.response.content_type = headers.get("Content-Type").value_or("application/json");
   for (const char* name : {"Retry-After", "retry-after-ms", "x-should-retry", "Cache-Control", "X-Accel-Buffering"})
     if (const auto value = headers.get(name)) a.response.headers.add(name, *value);
-  a.streams = a.response.content_type.starts_with("text/event-stream") ||
-              a.response.content_type.starts_with("application/x-ndjson");
+  a.streams = a.is_answer() && (a.response.content_type.starts_with("text/event-stream") ||
+                                a.response.content_type.starts_with("application/x-ndjson"));
   if (!a.streams) return;
   c->decorate(a.response.headers);
   c->exchange->start(a.response);
@@ -76,7 +82,10 @@ bool take_bytes(const ContextPtr& c, Answered& a, std::string_view bytes) {
 Step<bool> ask(const FlowPtr& flow, const ContextPtr& c, net::ClientRequest call, const AnsweredPtr& a) {
   return {flow, [flow, c, a, call = std::move(call)](const Step<bool>::Done& done) -> std::any {
             net::ClientCallbacks on;
-            on.on_head = [flow, c, a](int status, const net::Headers& headers) {
+            const auto late = std::make_shared<net::EventLoop::Timer>(
+                flow->loop().after(kHeadTime, [done] { done(fail(ErrorCode::kIo, "no answer in time")); }));
+            on.on_head = [flow, c, a, late](int status, const net::Headers& headers) {
+              late->cancel();
               if (!flow->cancelled()) take_head(c, *a, status, headers);
             };
             on.on_data = [flow, c, a, done](std::string_view bytes) {
@@ -87,12 +96,12 @@ Step<bool> ask(const FlowPtr& flow, const ContextPtr& c, net::ClientRequest call
               if (a->refused) return;  // that was told
               done(s ? Result<bool>(true) : std::unexpected(std::move(s).error()));
             };
-            return std::make_shared<net::Call>(net::start_call(flow->loop(), call, std::move(on)));
+            return std::pair(late, std::make_shared<net::Call>(net::start_call(flow->loop(), call, std::move(on))));
           }};
 }
 
 Procedure ask_each(FlowPtr flow, ContextPtr c, std::vector<net::Url> queens) {
-  std::string silent;
+  std::string silent;  // and who would not say, with why
   for (const net::Url& queen : queens) {
     const auto a = std::make_shared<Answered>();
     auto asking = ask(flow, c, passed_on(c, queen), a);
@@ -100,15 +109,16 @@ Procedure ask_each(FlowPtr flow, ContextPtr c, std::vector<net::Url> queens) {
     if (!c->exchange->alive()) co_return;
     if (a->streams && !outcome) co_return c->exchange->abort();  // whoever reads it resumes, here or elsewhere
     if (a->streams) co_return c->exchange->finish();
-    if (outcome && !a->knows_none()) co_return c->reply(std::move(a->response));
-    if (outcome) continue;
+    if (outcome && a->is_answer()) co_return c->reply(std::move(a->response));
+    if (outcome && a->knows_none()) continue;
     if (a->refused) co_return c->fail(*a->refused);
     if (flow->cancelled()) co_return c->fail(*flow->cancelled());
     silent += fmt::format("{}{}:{}", silent.empty() ? "" : ", ", queen.host, queen.port);
+    if (outcome) silent += fmt::format(" ({})", a->response.status);
   }
   if (silent.empty()) co_return c->fail({ErrorCode::kJobNotFound, "no such job"});
   c->fail({ErrorCode::kJobNotFound,
-           fmt::format("no queen that answers knows such a job; {} may, and does not answer", silent)});
+           fmt::format("no queen that answers knows such a job; {} may, and does not say", silent)});
 }
 
 }  // namespace

@@ -112,6 +112,30 @@ class FleetFaults(FleetCase):
         wait_for(lambda: self.opens(self.b, key) == 401, 2)
         self.assertEqual(self.json_of(self.a, "GET", "/v1/keys")["keys"], [])
 
+    def test_a_queen_that_stands_still_is_not_waited_for(self):
+        self.both()
+        wait_for(lambda: len(self.status(self.a)["fleet"]["queens"]) == 2)
+        os.kill(self.queens[self.b].pid, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            status, answer = self.ask(self.a, "GET", NO_JOB)
+            self.assertEqual((status, answer["error"]["code"]), (404, "JOB_NOT_FOUND"))
+            self.assertIn(f"127.0.0.1:{self.b.queen_port}", answer["error"]["message"])
+            self.assertLess(time.monotonic() - begun, 25, "five seconds, on a busy machine; it was minutes")
+        finally:
+            os.kill(self.queens[self.b].pid, signal.SIGCONT)
+
+    def test_what_one_queen_refuses_is_not_the_answer(self):
+        file = self.a.home / "keys"
+        self.queen(self.a, "--keys-file", file)
+        self.queen(self.b)
+        wait_for(lambda: len(self.status(self.a)["fleet"]["queens"]) == 2)
+        r = subprocess.run([str(x) for x in (BIN / "llorch", "key", "create", "--name", "laptop", "--scope", "infer", "--keys-file", file)], capture_output=True, text=True, env=self.a.env, timeout=30)
+        key = next(w for w in r.stdout.split() if w.startswith("llorch-"))
+        status, answer = self.ask(self.a, "GET", NO_JOB, headers={"Authorization": "Bearer " + key})
+        self.assertEqual((status, answer["error"]["code"]), (404, "JOB_NOT_FOUND"))
+        self.assertIn(f"127.0.0.1:{self.b.queen_port} (401)", answer["error"]["message"])
+
 
 if __name__ == "__main__":
     main()
