@@ -99,7 +99,9 @@ void Fleet::leave(std::function<void()> then) {
 Status Fleet::check_known() const {
   if (mirror_ && mirror_->ready()) return {};
   return fail(ErrorCode::kStoreUnavailable, "what the queens of this fleet share is not known yet: {}",
-              problem_.empty() ? store_->description() + " is being read" : problem_);
+              !problem_.empty() ? problem_
+              : mirror_         ? mirror_->problem()
+                                : store_->description() + " was not asked yet");
 }
 
 Status Fleet::check_fresh() const {

@@ -1,8 +1,10 @@
-// Campaigns and kept leases that are destroyed by whoever they call back, with a store that answers as it is told.
+// Campaigns and kept leases that are destroyed by whoever they call back, and mirrors, with a store that answers as it
+// is told.
 #include <gtest/gtest.h>
 
 #include "coord/campaign.h"
 #include "coord/kept_lease.h"
+#include "coord/mirror.h"
 
 namespace llorch::coord {
 namespace {
@@ -23,10 +25,16 @@ class ScriptedStore final : public CoordStore {
   std::vector<Event> events;          // of each watch, at once
   std::optional<Failure> end;         // of each watch, at once
   std::chrono::milliseconds late{0};  // how long a lease's grant takes
+  int limit_max = kPageEntriesMax;    // more in a page is too large
+  std::vector<int> limits;            // of the pages that were asked for
   bool gone = false;                  // it must not be called any more
   int calls_when_gone = 0;
 
-  void range(Query, Done<Page> done) override { answer(std::move(done), page); }
+  void range(Query query, Done<Page> done) override {
+    limits.push_back(query.limit);
+    const Failure too_large{Problem::kTooLarge, "a page of 64 MiB"};
+    answer(std::move(done), query.limit > limit_max ? Outcome<Page>(std::unexpected(too_large)) : page);
+  }
   void commit(Transaction, Done<Revision> done) override { answer(std::move(done), put); }
   std::unique_ptr<Watch> watch(WatchQuery, WatchCallbacks callbacks) override {
     calls_when_gone += gone;
@@ -209,6 +217,44 @@ TEST_F(Callbacks, a_lease_that_was_granted_too_late_is_granted_before_it_is_lost
   const auto end = loop_.after(1500ms, [this] { loop_.stop(); });
   loop_.run();
   EXPECT_EQ(order, "granted lost ");
+}
+
+TEST_F(Callbacks, a_mirror_reads_smaller_pages_where_one_is_too_large) {
+  store_.limit_max = 10;
+  Mirror mirror(store_, "", {});
+  mirror.when_at(1, [this] { loop_.stop(); });
+  const auto end = loop_.after(1500ms, [this] { loop_.stop(); });
+  loop_.run();
+  EXPECT_TRUE(mirror.ready()) << mirror.problem();
+  EXPECT_EQ(store_.limits, (std::vector{1000, 100, 10}));
+}
+
+TEST_F(Callbacks, a_mirror_says_so_where_one_entry_alone_is_too_large) {
+  store_.limit_max = 0;
+  Mirror mirror(store_, "", {{}, [this](bool, const std::string&) { loop_.stop(); }});
+  const auto end = loop_.after(1500ms, [this] { loop_.stop(); });
+  loop_.run();
+  EXPECT_FALSE(mirror.ready());
+  EXPECT_EQ(mirror.problem(), "a page of 64 MiB");
+  EXPECT_EQ(store_.limits, (std::vector{1000, 100, 10, 1}));
+}
+
+TEST_F(Callbacks, a_change_that_the_store_has_lost_again_is_not_waited_for) {
+  store_.end = Failure{Problem::kCompacted, "it was set back", 10};
+  Mirror mirror(store_, "", {});  // it reads revision 9 each time, and the change is made in 10
+  std::optional<Status> outcome;
+  mirror.update(
+      "k", [](const std::string*) -> Result<std::optional<std::string>> { return "v"; },
+      [&](const Status& s) {
+        outcome = s;
+        loop_.stop();
+      });
+  const auto end = loop_.after(1500ms, [this] { loop_.stop(); });
+  loop_.run();
+  ASSERT_TRUE(outcome) << "it waits for ever";
+  ASSERT_FALSE(*outcome);
+  EXPECT_EQ(outcome->error().code, ErrorCode::kStoreUnavailable);
+  EXPECT_NE(outcome->error().message.find("may be lost"), std::string::npos) << outcome->error().message;
 }
 
 }  // namespace

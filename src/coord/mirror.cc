@@ -34,7 +34,7 @@ struct Mirror::State : std::enable_shared_from_this<State> {
   State(CoordStore& s, std::string p, Callbacks c) : store(s), prefix(std::move(p)), callbacks(std::move(c)) {}
 
   void read();
-  void read_page(std::string after, Revision at);
+  void read_page();
   void take_page(Outcome<Page> page);
   void take_all(Revision at);
   void follow();
@@ -61,10 +61,11 @@ struct Mirror::State : std::enable_shared_from_this<State> {
   std::unique_ptr<Watch> watch;
   net::EventLoop::Timer timer;
   std::uint64_t round = 0;  // of reading and following
+  Query next;               // the page that is being read
   Revision revision = 0;
   int failures = 0;
   bool ready = false, connected = false, told_contact = false, ended = false;
-  std::string problem = "it was not asked yet";
+  std::string problem = "it is being read";
   BootClock::time_point lost_since = BootClock::now();
   struct Waiting {
     std::uint64_t round;  // in which it came
@@ -77,17 +78,24 @@ struct Mirror::State : std::enable_shared_from_this<State> {
 void Mirror::State::read() {
   ++round;
   watch.reset(), timer.cancel(), fresh.clear();
-  read_page("", 0);
+  next = {.key = prefix};
+  read_page();
 }
 
-void Mirror::State::read_page(std::string after, Revision at) {
-  store.range({.key = prefix, .after = std::move(after), .revision = at}, guarded(&State::take_page));
-}
+void Mirror::State::read_page() { store.range(next, guarded(&State::take_page)); }
 
 void Mirror::State::take_page(Outcome<Page> page) {
-  if (!page) return read_again(page.error());
+  if (!page) {
+    const bool smaller = page.error().problem == Problem::kTooLarge && next.limit > 1;
+    if (!smaller) return read_again(page.error());
+    next.limit = std::max(next.limit / 10, 1);
+    return read_page();
+  }
   for (Entry& e : page->entries) fresh.insert_or_assign(e.key, std::move(e));
-  if (page->more && !fresh.empty()) return read_page(fresh.rbegin()->first, page->revision);
+  if (page->more && !fresh.empty()) {
+    next.after = fresh.rbegin()->first, next.revision = page->revision;
+    return read_page();
+  }
   take_all(page->revision);
 }
 
