@@ -19,7 +19,7 @@ namespace {
 
 using namespace shared;
 
-constexpr std::chrono::seconds kFiguresEvery{10};
+constexpr std::chrono::seconds kFiguresEvery{10}, kLayInAgain{2};
 // Of a worker: what changes with every request. The worker itself says whether it has a seat.
 constexpr std::string_view kBusy = "busy", kReady = "ready";
 
@@ -47,17 +47,27 @@ void Sharing::start(Catalog& catalog) {
                 [this] {
                   q_.changed().notify();
                   if (fleet_->mirror().find(std::string(kHouse))) return own_.clear();
-                  for (auto& [key, value] : own_) lay_in(key, value);
-                  lay_in(std::string(kHouse), rfc3339(std::chrono::system_clock::now()));
-                  if (!own_.empty())
-                    log(Level::kInfo, "data_shared",
-                        fmt::format("{} entries of this queen's own catalog are the fleet's now", own_.size()));
-                  own_.clear();
+                  lay_in_own();
                 });
 }
 
-void Sharing::lay_in(const std::string& key, std::string value) {
-  fleet_->mirror().update(key, unless_there(std::move(value)), log_failure);
+/// One entry after the other, and last that it was done, so that a queen which is stopped midway begins again.
+void Sharing::lay_in_own() {
+  const bool last = own_.empty();
+  const std::string key = last ? std::string(kHouse) : own_.begin()->first;
+  std::string value = last ? rfc3339(std::chrono::system_clock::now()) : own_.begin()->second;
+  fleet_->mirror().update(key, unless_there(std::move(value)), [this, key, last](const Status& done) {
+    if (!done) {
+      log(Level::kWarn, "data_not_shared",
+          fmt::format("{} of this queen's own catalog is tried again: {}", key, done.error().message));
+      lay_in_timer_ = fleet_->store().loop().after(kLayInAgain, [this] { lay_in_own(); });
+      return;
+    }
+    if (!last) return own_.erase(key), ++laid_in_, lay_in_own();
+    if (laid_in_ > 0)
+      log(Level::kInfo, "data_shared",
+          fmt::format("{} entries of this queen's own catalog are the fleet's now", laid_in_));
+  });
 }
 
 void Sharing::set_alias(const std::string& name, const std::string& ref,

@@ -66,7 +66,7 @@ class Sharing {
   void take_key(const std::string& hash, const coord::Event& e);
   void take_revoked(const std::string& id, const coord::Event& e);
   void take_live(const std::string& id, const coord::Event& e);
-  void lay_in(const std::string& key, std::string value);
+  void lay_in_own();
 
   struct Told {
     std::string facts;
@@ -77,7 +77,9 @@ class Sharing {
   SharedClaims claims_{*fleet_};
   std::map<std::string, Told> told_;         // of hives that beat here
   std::map<std::string, std::string> keys_;  // values of "hives/", as they are in force
-  std::map<std::string, std::string> own_;   // of the queen's file, until it is laid into the store
+  std::map<std::string, std::string> own_;   // of the queen's file, until the store has it
+  std::size_t laid_in_ = 0;
+  net::EventLoop::Timer lay_in_timer_;
 };
 
 }  // namespace llorch::queen

@@ -136,6 +136,29 @@ class FleetFaults(FleetCase):
         self.assertEqual((status, answer["error"]["code"]), (404, "JOB_NOT_FOUND"))
         self.assertIn(f"127.0.0.1:{self.b.queen_port} (401)", answer["error"]["message"])
 
+    def test_what_a_queen_had_becomes_the_fleets_as_a_whole_in_the_end(self):
+        alone = self.queen(self.a, store=False)
+        self.job(self.a, {"operation": "model_alias", "name": "poet", "model": "builtin:haiku"})
+        self.job(self.a, {"operation": "model_pin", "model": "builtin:haiku"})
+        alone.terminate()
+        alone.wait(20)
+        role = ("role", "grant-permission", "most", "readwrite")
+        for command in ("user add root:r", "user add queen:q", "role add root", "role add most", "user grant-role root root", "user grant-role queen most", "role grant-permission most read --prefix /llorch/"):
+            self.etcdctl(*command.split())
+        for first, end in (("/llorch/", "/llorch/data/pins/"), ("/llorch/data/pins0", "/llorch0")):  # all but pins
+            self.etcdctl(*role, first, end)
+        self.etcdctl("auth", "enable")
+        user = self.a.home / "user"
+        user.write_text("queen:q")
+        user.chmod(0o600)
+        as_root = lambda *arguments: self.etcdctl("--user", "root:r", *arguments)
+        has = lambda key: bool(as_root("get", "--prefix", "/llorch/data/" + key))
+        self.queen(self.a, "--coord-user-file", user)
+        time.sleep(3)
+        self.assertEqual((has("aliases/poet"), has("pins/"), has("house")), (True, False, False), "not done yet")
+        as_root(*role, "--prefix", "/llorch/")
+        wait_for(lambda: has("pins/") and has("house"), 20)
+
 
 if __name__ == "__main__":
     main()
