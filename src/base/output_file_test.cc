@@ -35,7 +35,8 @@ TEST_F(OutputFile, no_report_is_written_over_a_model) {
 
 TEST_F(OutputFile, what_cannot_be_written_is_known_before) {
   EXPECT_TRUE(check_writable_with_text(""));
-  for (const std::string& path : {folder_ / "none", std::filesystem::path("/dev/null"), std::filesystem::path("none")})
+  for (const std::filesystem::path& path :
+       {folder_ / "none", std::filesystem::path("/dev/null"), std::filesystem::path("none")})
     EXPECT_TRUE(check_writable_with_text(path)) << path;
   EXPECT_TRUE(check_writable_with_text(file("report", "old")));
   EXPECT_FALSE(check_writable_with_text(file("model", "GGUF")));
