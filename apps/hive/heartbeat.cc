@@ -124,16 +124,34 @@ void Hive::join() {
 
 void Hive::beat() {
   if (!queens_.any() || stopping_) return;
+  revision_.clear();
   if (beating_) {
     beat_again_ = true;
     return;
   }
+  send_beat();
+}
+
+void Hive::tell_figures() {
+  if (reported_ && beat_failures_ == 0 && !beating_ && queens_.any() && !stopping_) send_beat();
+}
+
+std::string Hive::revision() {
+  const auto now = net::Clock::now();
+  if (revision_.empty() || now - revision_at_ > std::chrono::seconds(options_.heartbeat_interval_s)) {
+    colony::Capabilities c = capabilities();
+    for (colony::Device& d : c.devices) d.memory_free.reset();
+    revision_ = security::sha256_hex(boost::json::serialize(colony::to_json(c))).substr(0, 16);
+    revision_at_ = now;
+  }
+  return revision_;
+}
+
+void Hive::send_beat() {
   beating_ = true;
   colony::HiveBeat b;
   b.hive_id = options_.hive_id, b.url = front_.url(), b.version = LLORCH_VERSION;
-  colony::Capabilities c = capabilities();
-  for (colony::Device& d : c.devices) d.memory_free.reset();
-  b.revision = security::sha256_hex(boost::json::serialize(colony::to_json(c))).substr(0, 16);
+  b.revision = revision();
   for (const auto& [id, w] : workers_) {
     b.workers.push_back(w->facts);
     b.workers.back().figures = figures_of(*this, *w);

@@ -284,7 +284,7 @@ void Hive::measure_workers() {
     machine_cpu_pct_ = round->machine_cpu_pct, machine_measured_at_ = round->machine_at;
     // Pages show figures that are at most two seconds old (U-01). Until the queen has taken one, heartbeats have their
     // own times: the first waits for GPUs, or for joining, and after a failure they wait longer each time.
-    if (reported_ && beat_failures_ == 0 && !beating_) beat();
+    tell_figures();
   });
 }
 

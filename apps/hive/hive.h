@@ -176,7 +176,7 @@ class Hive {
   /// From workers (W-31, S-06): errors when it was not expected or shows another token.
   [[nodiscard]] Status worker_beat(const boost::json::object& body);
   [[nodiscard]] Transfers& transfers() { return transfers_; }
-  /// Tells the queen at once.
+  /// Tells the queen at once, what the hive is able to do included.
   void beat();
   /// What this hive, and its workers, are called in TLS.
   [[nodiscard]] std::string tls_name() const;
@@ -208,6 +208,12 @@ class Hive {
   void learn(const std::string& answer);
   void remember_queens();
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
+  /// Where the queen is known to listen: what has changed since a second ago.
+  void tell_figures();
+  void send_beat();
+  /// Of what the hive is able to do: a catalog may be long, so that it is hashed when something has changed, and once
+  /// in each of a heartbeat's intervals.
+  [[nodiscard]] std::string revision();
   /// A heartbeat was answered, or not (status 0).
   void beaten(int status, const std::string& answer, Status outcome);
 
@@ -242,6 +248,8 @@ class Hive {
        reported_ = false,  // the queen has taken a heartbeat
       watched_ = false;    // somebody looks at figures, says she
   int beat_failures_ = 0;
+  std::string revision_;  // empty: to be hashed anew
+  net::Clock::time_point revision_at_;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses
   Standing standing_;
   std::optional<AddressFile> address_;

@@ -78,7 +78,7 @@ void SharedClaims::look(const AttemptPtr& a) {
     const std::string text = shared::text_in(o, "answer");
     if (shared::text_in(o, "body") == a->body_hash && text.empty() && ++a->looks < kLooksMax) {
       a->again = fleet_.store().loop().after(kLookAgain, [this, weak = std::weak_ptr(a)] {
-        if (const auto still = weak.lock()) attempt(still);
+        if (const auto still = weak.lock()) look(still);
       });
       return;
     }
