@@ -36,4 +36,14 @@ inline CLI::Validator whole_number() {
       "WHOLE NUMBER");
 }
 
+/// 1 to `most` of `what`, or -1 for no limit. `why`: more words for whoever gave 0, such as ", as ...".
+inline CLI::Validator some_or_unlimited(std::string what, int most, std::string why = "") {
+  return CLI::Validator(
+      [=](const std::string& text) {
+        const auto n = parse_integer<int>(text, -1, most);
+        return n && *n != 0 ? std::string() : fmt::format("{} is no number of {}: 1 or more{}, or -1", text, what, why);
+      },
+      "1 OR MORE, OR -1");
+}
+
 }  // namespace llorch::cli

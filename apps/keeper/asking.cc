@@ -1,12 +1,12 @@
 #include "keeper/asking.h"
 
 #include <fstream>
+#include <limits>
 #include <optional>
 
 #include <unistd.h>
 
 #include "base/ids.h"
-#include "base/integer.h"
 #include "base/nearest.h"
 #include "base/output_file.h"
 #include "base/status_line.h"
@@ -49,13 +49,7 @@ void Question::add(CLI::App& app) {
   app.add_flag("--raw", raw, "the prompt goes to the model as it is, without its chat template");
   app.add_flag("--no-stream", no_stream, "print the answer when it is whole");
   app.add_option("--max-tokens,-n", max_tokens, "of the answer; -1: until the model ends it")
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            const auto n = parse_integer<int>(text);
-            return n && (*n == -1 || *n > 0) ? std::string()
-                                             : fmt::format("{} is no number of tokens: 1 or more, or -1", text);
-          },
-          "1 OR MORE, OR -1"));
+      ->check(cli::some_or_unlimited("tokens", std::numeric_limits<int>::max()));
   app.add_option("--temperature", temperature)->check(cli::number_between(0, 2));
   app.add_option("--top-p", top_p)->check(cli::number_between(0, 1));
   app.add_option("--min-p", min_p)->check(cli::number_between(0, 1));

@@ -1,24 +1,10 @@
 // llorch-queen: takes every decision of a colony.
-#include "base/integer.h"
 #include "daemon_flags.h"
 #include "number_flags.h"
 #include "queen/migration.h"
 #include "queen/queen.h"
 
 namespace llorch::queen {
-
-/// Of the line: 0 would refuse every request, since each waits for its worker, if only for a moment.
-static CLI::Validator places_to_wait() {
-  return {[](const std::string& text) {
-            const auto n = parse_integer<int>(text, -1, 1 << 20);
-            return n && *n != 0 ? std::string()
-                                : fmt::format(
-                                      "{} is no number of requests: 1 or more, as each waits for its worker, "
-                                      "or -1",
-                                      text);
-          },
-          "1 OR MORE, OR -1"};
-}
 
 /// How she decides, waits and tries again.
 static void add_policy_flags(CLI::App& app, QueenOptions& o) {
@@ -147,7 +133,7 @@ int main(int argc, char** argv) {
       ->envname("LLORCH_QUEEN_PORT");
   app.add_option("--admission-capacity,--queue-capacity", o.admission_capacity,
                  "requests that may wait; -1: any number")
-      ->check(queen::places_to_wait())
+      ->check(cli::some_or_unlimited("requests", 1 << 20, ", as each waits for its worker"))
       ->capture_default_str()
       ->envname("LLORCH_ADMISSION_CAPACITY");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
